@@ -1,0 +1,110 @@
+"""The words every floor shares: identifiers, purposes, domains, time and canonical JSON.
+
+Identifiers are distinct types (a track's id cannot be passed where a consent's is meant). Canonical JSON is
+RFC 8785: the same value always gives the same bytes, which is what is signed, hashed and bound to ciphertexts.
+"""
+
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NewType, TypeAlias
+
+import rfc8785
+
+from fabnet_secure.errors import UsageError
+
+SubjectId = NewType("SubjectId", str)
+ConsentId = NewType("ConsentId", str)
+VideoId = NewType("VideoId", str)
+TrackId = NewType("TrackId", str)
+ModelId = NewType("ModelId", str)
+DatasetId = NewType("DatasetId", str)
+PlanId = NewType("PlanId", str)
+RunId = NewType("RunId", str)
+KeyId = NewType("KeyId", str)
+DecisionId = NewType("DecisionId", str)
+ErasureId = NewType("ErasureId", str)
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+Clock: TypeAlias = Callable[[], datetime]
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+
+
+class Purpose(StrEnum):
+    """What a person can consent to; separate, no wildcard (docs/concepts.md)."""
+
+    TRAIN_MODEL = "train_model"
+    EMBED = "embed"
+    QUERY_INTERNAL = "query_internal"
+    SHARE_THIRD_PARTY = "share_third_party"
+    EMOTION_INFERENCE = "emotion_inference"
+    IDENTITY_MATCHING = "identity_matching"
+
+
+class Domain(StrEnum):
+    """What a data key opens: one kind of a person's data, nothing else."""
+
+    TRACKLETS = "tracklets"
+    EMBEDDINGS = "embeddings"
+    IDENTITY = "identity"
+    EVIDENCE = "evidence"
+
+
+class TrackStatus(StrEnum):
+    """What became of a track."""
+
+    BOUND = "bound"
+    DROPPED = "dropped"
+    QUARANTINED = "quarantined"
+    EXPIRED = "expired"
+    ERASED = "erased"
+
+
+def new_id() -> str:
+    """Return a fresh random UUID (version 4), the form of every identifier here."""
+    return str(uuid.uuid4())
+
+
+def is_id(text: str) -> bool:
+    """Tell whether ``text`` has the form of an identifier."""
+    return _UUID.match(text) is not None
+
+
+def utc_now() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Write an aware time as RFC 3339 in UTC with microseconds, e.g. ``2026-01-02T03:04:05.000006Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Read what :func:`rfc3339` wrote (or any RFC 3339 time with an offset).
+
+    Raises:
+        UsageError: the text is not a time, or names no offset.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"not a time: {text!r}", hint="write it as 2026-01-31T09:00:00Z") from error
+    if moment.tzinfo is None:
+        raise UsageError(f"a time without an offset: {text!r}", hint="write it as 2026-01-31T09:00:00Z")
+    return moment.astimezone(UTC)
+
+
+def canonical_json(value: Json) -> bytes:
+    """Return the one RFC 8785 encoding of ``value`` (UTF-8, sorted keys, no spaces).
+
+    Raises:
+        UsageError: the value has no canonical form (NaN, infinity, an integer beyond 2^53).
+    """
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError as error:
+        raise UsageError("a value has no canonical JSON form", hint=str(error)) from error
