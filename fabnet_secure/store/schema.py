@@ -1,0 +1,123 @@
+"""Migrations: which schema a database has, and bringing it to this program's.
+
+Guarantees that a migration happens wholly or not at all, that two processes cannot migrate at once, that a SQLite
+file is created readable by its owner alone, and that nothing is written into a database that is not ours or is newer
+than this program. Does not go backwards: ``downgrade`` is for tests.
+"""
+
+import os
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from alembic.command import downgrade as alembic_downgrade
+from alembic.command import upgrade as alembic_upgrade
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, inspect, text
+
+from fabnet_secure.errors import NoVault, StorageFailed
+from fabnet_secure.store.engine import allow_commit, check_file, read_only, sqlite_file, write_locked
+
+Which: TypeAlias = Literal["vault", "keystore"]
+
+REVISIONS: Final[dict[Which, tuple[str, ...]]] = {"vault": ("vault_0001",), "keystore": ("keystore_0001",)}
+_LOCK_NUMBER: Final = 0x46534543  # "FSEC": any constant serves, as long as every migrating process takes the same
+
+
+def migrations_dir() -> Path:
+    """Find the migrations: inside a wheel (``fabnet_secure/_migrations``), or at the root of a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "_migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def migrate(engine: Engine, which: Which) -> None:
+    """Bring a database to this program's schema; creates the SQLite file (mode 0600) when there is none.
+
+    Raises:
+        NoVault: code ``NOT_A_VAULT`` or ``VAULT_NEWER``; nothing was written.
+        VaultLocked: another process is writing.
+        StorageFailed: the file cannot be created, or the disk is full.
+    """
+    _create_file(engine)
+    with write_locked(engine, _lock_migration) as connection:
+        if _revision(connection, which) != REVISIONS[which][-1]:
+            alembic_upgrade(_config(connection, which), "head")
+        allow_commit(connection)
+
+
+def downgrade(engine: Engine, which: Which) -> None:
+    """Remove every table of a schema again, and what they hold.
+
+    Raises:
+        NoVault, VaultLocked, StorageFailed: as :func:`migrate`.
+    """
+    with write_locked(engine, _lock_migration) as connection:
+        _revision(connection, which)
+        alembic_downgrade(_config(connection, which), "base")
+        allow_commit(connection)
+
+
+def check_revision(engine: Engine, which: Which) -> None:
+    """Refuse a database that does not have exactly this program's schema.
+
+    Raises:
+        NoVault: code ``NO_VAULT`` (no file), ``NOT_A_VAULT`` (no database, another program's, or the other of the two),
+            ``VAULT_NOT_MIGRATED`` (empty or older), ``VAULT_NEWER``.
+    """
+    check_file(engine)
+    with read_only(engine) as connection:
+        revision = _revision(connection, which)
+    if revision != REVISIONS[which][-1]:
+        raise NoVault(
+            f"the {which} has not been brought to this version's schema",
+            hint="run 'fabnet-secure init': it migrates and keeps everything",
+            code="VAULT_NOT_MIGRATED",
+        )
+
+
+def _revision(connection: Connection, which: Which) -> str | None:
+    """Return the known revision a database is at, None for an empty one; NoVault for any other."""
+    tables = set(inspect(connection).get_table_names())
+    if not tables - {"alembic_version"}:
+        return None
+    if "alembic_version" not in tables:
+        raise _not_ours(which)
+    revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if revision in REVISIONS[which]:
+        return str(revision)
+    if not str(revision).startswith(f"{which}_"):
+        raise _not_ours(which)
+    raise NoVault(
+        f"the {which} was made by a newer version of this program",
+        hint="use that version, or a newer one",
+        code="VAULT_NEWER",
+    )
+
+
+def _not_ours(which: Which) -> NoVault:
+    return NoVault(f"the database is not a {which}", hint="check the vault's path or URL", code="NOT_A_VAULT")
+
+
+def _config(connection: Connection, which: Which) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
+    config.set_main_option("version_locations", str(migrations_dir() / which).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _create_file(engine: Engine) -> None:
+    path = sqlite_file(engine)
+    if path is None or path.exists():
+        return
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StorageFailed(
+            f"the database {path} cannot be created", hint=str(error.strerror), code="STORAGE_IO"
+        ) from error
+
+
+def _lock_migration(connection: Connection) -> None:
+    connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK_NUMBER})

@@ -1,0 +1,57 @@
+"""The closed lists of words that rows carry; the database holds each list in a CHECK constraint too."""
+
+from enum import StrEnum
+
+
+class VideoStatus(StrEnum):
+    """What became of a video."""
+
+    INGESTED = "ingested"
+    REFUSED = "refused"
+    QUARANTINED = "quarantined"
+
+
+class ModelKind(StrEnum):
+    """Whether people's tracklets trained a model (``dp``) or made-up people did (``public``)."""
+
+    DP = "dp"
+    PUBLIC = "public"
+
+
+class ModelStatus(StrEnum):
+    """Whether a model may be used, awaits a decision after a withdrawal, or is retired."""
+
+    ACTIVE = "active"
+    FLAGGED = "flagged"
+    RETIRED = "retired"
+
+
+class RunState(StrEnum):
+    """How far a training run has come."""
+
+    RESERVED = "reserved"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+class LedgerState(StrEnum):
+    """Whether privacy loss is set aside or spent; both count as spent."""
+
+    RESERVED = "reserved"
+    COMMITTED = "committed"
+
+
+class ErasureState(StrEnum):
+    """Whether an erasure has been carried out and read back."""
+
+    PENDING = "pending"
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+
+
+class Outcome(StrEnum):
+    """What an access decision said."""
+
+    ALLOW = "allow"
+    DENY = "deny"
