@@ -1,0 +1,164 @@
+"""Settings: what a site decides, from five places, the nearest winning.
+
+Flag > ``FABNET_*`` > ``./fabnet.toml`` > the account's ``fabnet.toml`` > ``/etc/fabnet-secure/fabnet.toml`` > the
+shipped ``policies/defaults.toml``. Only locations come from the environment (vault, key file, database); everything
+else is in a file. Unknown keys are errors. No setting holds a secret: the key file's *path* is one, not its contents.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from fabnet_secure.consent.duration import parse_duration
+from fabnet_secure.errors import UsageError
+from fabnet_secure.types import canonical_json
+
+
+def _period(text: str) -> str:
+    try:
+        parse_duration(text)
+    except UsageError as error:
+        raise ValueError(error.message) from error
+    return text
+
+
+Period = Annotated[str, AfterValidator(_period)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteTable(_Table):
+    """Who is responsible (GDPR Article 30(1)(a))."""
+
+    controller_name: Annotated[str, Field(min_length=1, max_length=200)]
+    controller_address: str
+    controller_contact: str
+    dpo: str
+    jurisdictions: tuple[str, ...]
+
+
+class IngestTable(_Table):
+    """What counts as a face, a track and a second person, and how long crops live."""
+
+    detector_score: Share
+    detector_long_side: Annotated[int, Field(ge=64, le=4096)]
+    min_track_frames: Count
+    min_face_px: Count
+    primary_track: Literal["quarantine", "largest"]
+    max_faces: Count
+    crop_size: Annotated[int, Field(ge=32, le=512)]
+    frames_per_tracklet: Annotated[int, Field(ge=2, le=1024)]
+    tracklet_retention: Period
+
+
+class TrainTable(_Table):
+    """The public values of a private training run."""
+
+    image_size: Literal[64, 128, 256]
+    width: Positive
+    embedding_dim: Annotated[int, Field(ge=8, le=1024)]
+    clipping_norm: Positive
+    learning_rate: Positive
+    tuples_per_person: Count
+    steps: Count
+    default_epsilon_cap: Positive
+
+
+class Settings(_Table):
+    """Everything a site decides."""
+
+    site: SiteTable
+    ingest: IngestTable
+    train: TrainTable
+
+    def canonical(self) -> bytes:
+        """Return the canonical JSON of the values in force: what the policy hash is taken over."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One place that settings came from."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """The settings in force and where each came from (``section.key`` → origin)."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def policies_dir() -> Path:
+    """Find the shipped policies: inside a wheel, or at the root of a checkout."""
+    package = Path(__file__).parent
+    inside = package / "_policies"
+    return inside if inside.is_dir() else package.parent / "policies"
+
+
+def load(paths: Sequence[Path] | None = None) -> Configuration:
+    """Read and merge every layer, farthest first.
+
+    Args:
+        paths: files to read after the shipped defaults; by default the system's, the account's, ``./fabnet.toml``.
+
+    Raises:
+        UsageError: a file cannot be read, is not TOML, has an unknown key or a value out of range.
+    """
+    layers = [_read(policies_dir() / "defaults.toml")]
+    layers += [_read(path) for path in (default_paths() if paths is None else paths) if path.exists()]
+    merged: dict[str, dict[str, Any]] = {}
+    origins: dict[str, str] = {}
+    for layer in layers:
+        for section, table in layer.values.items():
+            if not isinstance(table, Mapping):
+                raise UsageError(f"{layer.origin}: '{section}' is not a table", code="CONFIG_INVALID")
+            merged.setdefault(section, {}).update(table)
+            origins[section] = layer.origin
+            origins.update({f"{section}.{key}": layer.origin for key in table})
+    try:
+        settings = Settings.model_validate(merged)
+        return Configuration(settings=settings, origins={key: origins[key] for key in origins if "." in key})
+    except ValidationError as error:
+        raise _explained(error, origins) from error
+
+
+def default_paths() -> tuple[Path, ...]:
+    """Return the files read by default, farthest first."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return (
+        Path("/etc/fabnet-secure/fabnet.toml"),
+        home / "fabnet-secure" / "fabnet.toml",
+        Path("fabnet.toml"),
+    )
+
+
+def _read(path: Path) -> Layer:
+    try:
+        return Layer(origin=str(path), values=tomllib.loads(path.read_text("utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"cannot read the settings in {path}", hint=str(error), code="CONFIG_INVALID") from error
+
+
+def _explained(error: ValidationError, origins: Mapping[str, str]) -> UsageError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"][:2])
+    where = origins.get(key, "the settings")
+    return UsageError(
+        f"{where}: '{key}': {first['msg']}",
+        hint="see policies/defaults.toml for every key; 'fabnet-secure config show' prints what is in force",
+        code="CONFIG_INVALID",
+    )

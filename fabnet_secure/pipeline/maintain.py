@@ -1,0 +1,68 @@
+"""Keeping time: what has expired is destroyed before anything new is done with the vault.
+
+Expiry itself is computed on read, so what is past it is never used even if no sweep ran; a sweep makes it gone.
+"""
+
+from datetime import datetime
+
+from fabnet_secure.consent.record import State
+from fabnet_secure.consent.state import standing
+from fabnet_secure.pipeline.context import Site
+from fabnet_secure.store import consents, erasures, keystore, tracks
+from fabnet_secure.store.database import Connection, keystore_work, read_only
+from fabnet_secure.store.wipe import checkpoint_wal
+from fabnet_secure.types import ConsentId, TrackStatus
+
+
+def sweep(site: Site) -> int:
+    """Destroy crops whose time is over, and everything under a consent that has expired, with its keys.
+
+    Returns:
+        how many tracks lost their crops or embeddings.
+    """
+    now = site.clock()
+    with site.reading() as connection:
+        if not tracks.list_expired(connection, now) and not _ended(site, connection, now):
+            return 0
+    with site.work() as work:
+        due = tracks.list_expired(work.connection, now)
+        for row in due:
+            tracks.delete_tracklet(work.connection, row.track_id)
+            tracks.set_status(work.connection, row.track_id, TrackStatus.EXPIRED)
+        ended = _ended(site, work.connection, now)
+        erased = sum(erasures.delete_consent_artifacts(work.connection, one)["tracks"] for one in ended)
+        work.log("retention.swept", facts={"tracklets": len(due), "consents": len(ended), "tracks": erased})
+    _destroy_keys(site, ended, now)
+    checkpoint_wal(site.engine)
+    return len(due) + erased
+
+
+def living_tracks(site: Site, connection: Connection) -> list[tracks.TrackRow]:
+    """Return the bound tracks whose crops are there and have not expired."""
+    now = site.clock()
+    kept = tracks.count_crops(connection)
+    return [
+        row
+        for row in tracks.list_tracks(connection, status=TrackStatus.BOUND)
+        if row.track_id in kept and (row.expires_at is None or row.expires_at > now)
+    ]
+
+
+def _ended(site: Site, connection: Connection, now: datetime) -> list[ConsentId]:
+    """Return the consents that expired by time and still have rows or keys."""
+    with read_only(site.keystore) as keys:
+        keyed = {key.consent_id for key in keystore.list_keys(keys)}
+    return [
+        record.consent_id
+        for record, events in consents.list_consents(connection)
+        if standing(events, now).state is State.EXPIRED
+        and (record.consent_id in keyed or any(erasures.remaining(connection, record.consent_id).values()))
+    ]
+
+
+def _destroy_keys(site: Site, ended: list[ConsentId], now: datetime) -> None:
+    with keystore_work(site.keystore) as connection:
+        for consent_id in ended:
+            keys = keystore.keys_of_consent(connection, consent_id)
+            keystore.destroy_keys(connection, [key.key_id for key in keys], now)
+    checkpoint_wal(site.keystore)
