@@ -1,0 +1,77 @@
+"""Options that commands share, and how a command opens the vault."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fabnet_secure.errors import KeyProblem, NoVault
+
+if TYPE_CHECKING:
+    from fabnet_secure.pipeline.context import Place, Site
+
+EXIT_STATUS = (
+    "EXIT STATUS: 0 ok · 1 failed · 2 usage or configuration · 3 finished with findings or partly · 10 no vault or not "
+    "migrated · 11 locked by another process · 12 key wrong or missing · 20 no effective consent · 21 access denied · "
+    "22 budget exceeded · 23 gap (cannot be decided) · 30 integrity failure · 130 interrupted"
+)
+
+Vault = Annotated[
+    Path | None,
+    typer.Option("--vault", envvar="FABNET_VAULT", help="The vault's directory.", show_default=False),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key-file", envvar="FABNET_KEY_FILE", help="The path of the key file.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (Lines) with a stable shape.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, with real counts; change nothing.")]
+
+
+def noun(help_text: str, *, example: str, completion: bool = False) -> typer.Typer:
+    """Make a group of commands that behaves like all others here."""
+    return typer.Typer(
+        help=f"{help_text}\n\nExample: {example}",
+        epilog=EXIT_STATUS,
+        no_args_is_help=True,
+        add_completion=completion,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode="rich",
+    )
+
+
+def place(vault: Path | None, key_file: Path | None) -> "Place":
+    """Say where the vault, its key and its databases are.
+
+    Raises:
+        NoVault: no vault is named.
+        KeyProblem: no key file is named.
+    """
+    from fabnet_secure.pipeline.context import Place
+
+    if vault is None or not str(vault):
+        raise NoVault("no vault is named", hint="give --vault DIR or set FABNET_VAULT")
+    if key_file is None or not str(key_file):
+        raise KeyProblem("no key file is named", hint="give --key-file FILE or set FABNET_KEY_FILE", code="KEY_MISSING")
+    return Place(
+        root=vault,
+        key_file=key_file,
+        database_url=os.environ.get("FABNET_DATABASE_URL") or None,
+        keystore_url=os.environ.get("FABNET_KEYSTORE_URL") or None,
+    )
+
+
+@contextmanager
+def opened(vault: Path | None, key_file: Path | None) -> "Iterator[Site]":
+    """Open the vault with the settings in force."""
+    from fabnet_secure.config import load
+    from fabnet_secure.pipeline.context import open_site
+
+    with open_site(place(vault, key_file), load().settings) as site:
+        yield site
