@@ -14,7 +14,7 @@ from enum import StrEnum
 HEAD_BYTES = 64 * 1024
 _MAX_BOXES = 200_000
 _MAX_MOOV = 16 * 1024 * 1024
-_TS_PACKET = 188
+_TS_PACKETS = ((0, 188), (4, 192))  # where the first begins, and the step: plain, and as cameras record (M2TS)
 _BOX_HEADER = 8
 _UNKNOWN_LENGTH = 0xFFFFFFFF
 _BOX_TYPES = frozenset(
@@ -46,6 +46,8 @@ _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"GIF89a", Kind.GIF),
     (b"\x00\x00\x01\xba", Kind.MPEG),
     (b"\x00\x00\x01\xb3", Kind.MPEG),
+    (b"\x00\x00\x01\xb0", Kind.MPEG),
+    (b"\x00\x00\x01\x00\x00\x00\x01\x20", Kind.MPEG),
     (b"OggS", Kind.OGG),
     (b"FLV\x01", Kind.FLV),
     (bytes.fromhex("3026B2758E66CF11"), Kind.ASF),
@@ -63,7 +65,7 @@ def sniff(head: bytes) -> Kind | None:
         return Kind.MP4
     if head[:4] == b"RIFF":
         return {b"AVI ": Kind.AVI, b"WAVE": Kind.SOUND}.get(head[8:12])
-    if head[:1] == b"G" and head[_TS_PACKET : _TS_PACKET + 1] == b"G":
+    if any(head[at : at + 1] == b"G" == head[at + step : at + step + 1] for at, step in _TS_PACKETS):
         return Kind.MPEG_TS
     return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
 

@@ -82,10 +82,12 @@ def fast_start() -> Callable[[bytes], bytes]:
 
 @pytest.fixture
 def make_detection() -> Callable[..., Detection]:
-    """Make a detection of a square face."""
+    """Make a detection of a square face that looks straight ahead."""
+    frontal = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)], np.float32)
 
     def make(x=10.0, y=10.0, size=50.0, score=0.9):
-        return Detection(box=(x, y, size, size), score=score, landmarks=np.zeros((5, 2), np.float32))
+        landmarks = frontal * np.float32(size) + np.array((x, y), np.float32)
+        return Detection(box=(x, y, size, size), score=score, landmarks=landmarks)
 
     return make
 
