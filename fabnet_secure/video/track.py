@@ -1,174 +1,191 @@
-"""Follow faces from frame to frame by overlap alone.
+"""Follow faces from look to look by place and shape alone.
 
 Invariants (tests/invariants/test_tracks.py):
 
 1. Detections are conserved: each detection given is in exactly one track.
 2. A track has at most one box in a frame.
 3. Numbers of tracks are never used again.
-4. No track spans more than ``max_gap_frames`` frames without a box, nor a scene cut.
+4. No track spans more than ``max_gap_frames`` looks without a box, nor more than that and ``max_skip`` frames,
+   nor ``max_gap_ms``, nor a scene cut.
+5. No track goes on where it is open which of two faces is its own, or of which of two tracks a face is; nor
+   after another track's face was lost, or another face appeared, in touch with its own; nor across an abrupt
+   change of place, size or shape. All the tracks concerned end and new ones begin.
 
-Whenever it is open which of two faces a track should go on with, or which of two tracks a face belongs to,
-all the tracks concerned end and new ones begin. Does not guarantee that a swap between two frames is
-seen when the faces lie in the same place; no face is recognised here.
+Does not guarantee that a swap between two frames is seen when both faces have the same place, size and pose; no
+face is recognised here.
 
 Assignment: H. W. Kuhn, "The Hungarian method for the assignment problem", 1955, in SciPy's
 ``linear_sum_assignment``; overlap as in A. Bewley et al., "Simple Online and Realtime Tracking", ICIP 2016.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from fabnet_secure.video.detect import Box, Detection
+from fabnet_secure.video.boxes import SPLITS, Boxes, Track, TrackedBox, iou
+from fabnet_secure.video.detect import Detection
+from fabnet_secure.video.motion import TICK_MS, Face, Fit, Motion, Now, TrackerSettings
+
+Fits = dict[tuple[int, int], Fit]  # (number of a track, place of a face) -> how it fits; only those that touch
+
+__all__ = ["SPLITS", "Boxes", "Step", "Track", "TrackedBox", "Tracker", "TrackerSettings", "iou"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrackerSettings:
-    """When two boxes may be the same face.
+class Step:
+    """What one look did.
 
     Attributes:
-        iou_min: least overlap (intersection over union) of two consecutive boxes.
-        max_gap_frames: a face may be unseen for this many frames in a row and its track go on.
-        max_size_ratio: a face's longer side may grow or shrink by this factor between two boxes.
+        numbers: of the track that took each detection, in the detections' order.
+        ended: the tracks that came to their end.
     """
 
-    iou_min: float = 0.3
-    max_gap_frames: int = 2
-    max_size_ratio: float = 1.6
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackedBox:
-    """A detection and the frame it was made in."""
-
-    index: int
-    detection: Detection
-
-    @property
-    def size(self) -> float:
-        """Longer side of the box, in pixels."""
-        return max(self.detection.box[2:])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
-    """One face followed without a break.
-
-    Attributes:
-        number: of the track within its video, from 0.
-        boxes: in order of frames, at least one.
-        scene: number of the scene, from 0; a scene ends at a cut.
-    """
-
-    number: int
-    boxes: tuple[TrackedBox, ...]
-    scene: int = 0
-
-    @property
-    def first(self) -> int:
-        """Index of the first frame."""
-        return self.boxes[0].index
-
-    @property
-    def last(self) -> int:
-        """Index of the last frame."""
-        return self.boxes[-1].index
-
-    @property
-    def frames(self) -> int:
-        """Number of frames in which the face was seen."""
-        return len(self.boxes)
-
-    @property
-    def median_size(self) -> float:
-        """Median of the boxes' longer sides, in pixels."""
-        return float(np.median([box.size for box in self.boxes]))
-
-    @property
-    def weight(self) -> float:
-        """Sum of the boxes' areas: large and long-lasting faces weigh most, in pixels."""
-        return sum(box.detection.box[2] * box.detection.box[3] for box in self.boxes)
+    numbers: tuple[int, ...]
+    ended: tuple[Track, ...]
 
 
 class Tracker:
-    """Joins detections into tracks; give it every frame in order, then call :meth:`finish`."""
+    """Joins detections into tracks; give it every look in order, then call :meth:`finish`."""
 
     def __init__(self, settings: TrackerSettings | None = None) -> None:
         self._settings = settings or TrackerSettings()
-        self._live: dict[int, list[TrackedBox]] = {}
-        self._closed: list[Track] = []
+        self._live: dict[int, Motion] = {}
+        self._ended: list[Track] = []
         self._next = 0
-        self._index = -1
+        self._now = Now(-1, 0.0, -1.0)
         self._scene = 0
+        self._calm = 0
 
-    def update(self, index: int, detections: Sequence[Detection]) -> None:
+    def update(self, index: int, detections: Sequence[Detection], time_ms: float | None = None) -> Step:
         """Take the detections of frame ``index``, which must be greater than any before.
+
+        Args:
+            index: number of the frame.
+            detections: the faces found in it.
+            time_ms: its presentation time, if known.
 
         Raises:
             ValueError: the frames do not come in order.
         """
-        if index <= self._index:
-            raise ValueError(f"frame {index} after frame {self._index}")
-        self._index = index
-        oldest = index - self._settings.max_gap_frames - 1
-        self._close(number for number, boxes in list(self._live.items()) if boxes[-1].index < oldest)
-        joined = self._assign(detections)
-        for place, detection in enumerate(detections):
-            box = TrackedBox(index=index, detection=detection)
-            if place in joined:
-                self._live[joined[place]].append(box)
-            else:
-                self._live[self._next] = [box]
-                self._next += 1
+        if index <= self._now.index:
+            raise ValueError(f"frame {index} after frame {self._now.index}")
+        self._now = self._now.later(index, time_ms)
+        before, live = len(self._ended), len(self._live)
+        missing = any(motion.missed for motion in self._live.values())
+        for number, motion in list(self._live.items()):
+            if motion.is_lost(self._now, self._settings):
+                self._end(number, "jump" if motion.lost_nearby else "gap")
+        faces = [Face(detection) for detection in detections]
+        joined = self._assign(faces)
+        numbers = tuple(self._take(face, joined.get(place)) for place, face in enumerate(faces))
+        fresh = [face for place, face in enumerate(faces) if place not in joined]
+        for number, motion in self._live.items():
+            if number not in numbers:
+                motion.miss(fresh)
+        ended = tuple(self._ended[before:])
+        continued = not ended and not fresh and not missing and len(faces) == live
+        self._calm = self._calm + 1 if continued else 0
+        return Step(numbers=numbers, ended=ended)
 
-    def cut(self) -> None:
-        """End every track: the next frame belongs to another scene."""
-        self._close(list(self._live))
+    def cut(self) -> tuple[Track, ...]:
+        """End every track: the next frame belongs to another scene. Return those ended."""
+        before = len(self._ended)
+        for number in list(self._live):
+            self._end(number, "cut")
         self._scene += 1
+        self._calm = 0
+        return tuple(self._ended[before:])
 
     def finish(self) -> tuple[Track, ...]:
         """End every track and return all of them by number."""
-        self._close(list(self._live))
-        return tuple(sorted(self._closed, key=lambda track: track.number))
+        for number in list(self._live):
+            self._end(number, "end")
+        return tuple(sorted(self._ended, key=lambda track: track.number))
 
-    def _assign(self, detections: Sequence[Detection]) -> dict[int, int]:
-        """Map places in ``detections`` to live tracks; tracks in doubt are closed and left out."""
-        numbers = list(self._live)
-        if not numbers or not detections:
-            return {}
-        overlap = self._overlaps([self._live[number][-1].detection for number in numbers], detections)
-        rivals = overlap > 0
-        doubtful = (rivals.sum(axis=1) > 1) | (rivals & (rivals.sum(axis=0) > 1)).any(axis=1)
-        self._close(number for number, doubt in zip(numbers, doubtful, strict=True) if doubt)
-        overlap[doubtful] = 0
+    def steady(self, looks: int, ahead_ms: float) -> bool:
+        """Tell whether the frames of the next ``ahead_ms`` milliseconds may go by unseen.
+
+        That is: there is a track, and in the last ``looks`` looks each was continued without doubt, none began
+        and none ended; and no face can have moved far, or reached another, by then.
+        """
+        if self._calm < looks or not self._live:
+            return False
+        motions = list(self._live.values())
+        return all(motion.is_calm(ahead_ms / TICK_MS, self._settings) for motion in motions) and not any(
+            motion.reaches(other) for at, motion in enumerate(motions) for other in motions[:at]
+        )
+
+    def unsettle(self) -> None:
+        """Forget that all was steady: something in the picture changed."""
+        self._calm = 0
+
+    def _take(self, face: Face, number: int | None) -> int:
+        """Add a face to its track, or to a new one; return the track's number."""
+        if number is not None:
+            self._live[number].add(self._now, face)
+            return number
+        self._live[self._next] = Motion(self._now, face)
+        self._next += 1
+        return self._next - 1
+
+    def _assign(self, faces: Sequence[Face]) -> dict[int, int]:
+        """Map places in ``faces`` to live tracks; tracks in doubt are ended and left out."""
+        fits = {
+            (number, place): fit
+            for number, motion in self._live.items()
+            for place, fit in motion.fits(self._now, faces, self._settings).items()
+        }
+        self._end_rivals(fits)
+        joined = self._match(fits)
+        self._end_abrupt(fits, joined)
+        self._end_in_contact(fits, joined, faces)
+        return {place: number for place, number in joined.items() if number in self._live}
+
+    def _end_rivals(self, fits: Fits) -> None:
+        """End the tracks that two faces could go on with, or whose face could go on with two."""
+        claims = [pair for pair, fit in fits.items() if fit.near]
+        by_track, by_place = Counter(number for number, _ in claims), Counter(place for _, place in claims)
+        for number, place in claims:
+            if number in self._live and (by_track[number] > 1 or by_place[place] > 1):
+                self._end(number, "doubt")
+
+    def _match(self, fits: Fits) -> dict[int, int]:
+        """Assign places to tracks so that the overlaps add up to the most."""
+        good = {pair: fit.overlap for pair, fit in fits.items() if not fit.against and pair[0] in self._live}
+        if len(good) < 2:
+            return {place: number for number, place in good}
+        numbers, places = sorted({number for number, _ in good}), sorted({place for _, place in good})
+        overlap = np.zeros((len(numbers), len(places)))
+        for (number, place), value in good.items():
+            overlap[numbers.index(number), places.index(place)] = value
         rows, columns = linear_sum_assignment(-overlap)
         pairs = zip(rows.tolist(), columns.tolist(), strict=True)
-        return {column: numbers[row] for row, column in pairs if overlap[row, column] > 0}
+        return {places[column]: numbers[row] for row, column in pairs if overlap[row, column] > 0}
 
-    def _overlaps(self, before: Sequence[Detection], now: Sequence[Detection]) -> npt.NDArray[np.float64]:
-        """Return the (tracks, detections) overlaps, 0 where the two cannot be one face."""
-        return np.array([[self._plausible(old.box, new.box) for new in now] for old in before], np.float64)
+    def _end_abrupt(self, fits: Fits, joined: dict[int, int]) -> None:
+        """End the tracks in whose place is now nothing but a face that cannot be theirs."""
+        for (number, place), fit in fits.items():
+            if fit.against and number in self._live and place not in joined and number not in joined.values():
+                self._end(number, fit.against)
 
-    def _plausible(self, old: Box, new: Box) -> float:
-        sizes = sorted((max(old[2:]), max(new[2:])))
-        overlap = iou(old, new)
-        fits = overlap >= self._settings.iou_min and sizes[1] <= self._settings.max_size_ratio * sizes[0]
-        return overlap if fits else 0.0
+    def _end_in_contact(self, fits: Fits, joined: dict[int, int], faces: Sequence[Face]) -> None:
+        """End the tracks whose face touches one that was just lost, or one that is new: they may have swapped."""
+        suspects = set()
+        for (number, place), fit in fits.items():
+            lost = number in self._live and number not in joined.values()
+            if lost and place in joined and fit.overlap > self._settings.contact:
+                suspects |= {number, joined[place]}  # lost behind, or in front of, another's face
+        fresh = [face.detection.box for place, face in enumerate(faces) if place not in joined]
+        for place, number in joined.items():
+            box = faces[place].detection.box
+            if any(iou(box, other) > self._settings.contact for other in fresh):
+                suspects.add(number)
+        for number in sorted(suspects):
+            self._end(number, "switch")
 
-    def _close(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            boxes = tuple(self._live.pop(number))
-            self._closed.append(Track(number=number, boxes=boxes, scene=self._scene))
-
-
-def iou(first: Box, second: Box) -> float:
-    """Return intersection over union of two (x, y, width, height) boxes, 0 to 1."""
-    width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
-    height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (first[2] * first[3] + second[2] * second[3] - shared)
+    def _end(self, number: int, split: str) -> None:
+        boxes = self._live.pop(number).boxes
+        self._ended.append(Track(number=number, boxes=boxes, scene=self._scene, split=split))
