@@ -1,16 +1,36 @@
-"""Only the one declared subject's tracks are bound; whatever is in doubt is not."""
+"""One declared person: their tracks alone are bound; whatever is in doubt is not."""
 
 import pytest
 
 from fabnet_secure.errors import UsageError
-from fabnet_secure.video.bind import BindingPolicy, bind, most_at_once
+from fabnet_secure.video.bind import BindingPolicy, Region, Scene, most_at_once
+from fabnet_secure.video.bind import bind as bind_scene
+from fabnet_secure.video.track import Track, TrackedBox
 
-LARGEST = BindingPolicy(primary_track="largest")
+LARGEST = BindingPolicy(primary_track="largest", max_bystander_share=0.7)
+ADA = Scene(persons=("ada",), width=640, height=360)
+
+
+def bind(tracks, policy=None, scene=ADA):
+    """Bind for one declared person unless another scene is given."""
+    return bind_scene(tracks, scene, policy)
+
+
+@pytest.fixture
+def make_sparse(make_detection):
+    """Make a track with boxes in these frames only, as when the detector looks now and then."""
+
+    def make(number, frames, x=10.0):
+        return Track(
+            number=number, boxes=tuple(TrackedBox(index=index, detection=make_detection(x)) for index in frames)
+        )
+
+    return make
 
 
 def numbers(tracks):
-    """Shorten tracks to their numbers."""
-    return [track.number for track in tracks]
+    """Shorten tracks, or (track, person), to numbers."""
+    return [(one[0] if isinstance(one, tuple) else one).number for one in tracks]
 
 
 def drops(binding):
@@ -27,7 +47,7 @@ def test_no_tracks_bind_nothing():
 def test_one_face_is_bound(make_track):
     """A single track is the declared subject's."""
     binding = bind([make_track(0, 0, 50)])
-    assert numbers(binding.bound) == [0]
+    assert [(track.number, person) for track, person in binding.bound] == [(0, "ada")]
     assert binding.detected == 1
 
 
@@ -39,9 +59,9 @@ def test_a_track_shorter_than_five_frames_is_dropped(make_track, last, bound):
     assert drops(binding) == ({} if bound else {0: "too_short"})
 
 
-@pytest.mark.parametrize(("size", "bound"), [(32, True), (31, False)])
+@pytest.mark.parametrize(("size", "bound"), [(48, True), (47, False)])
 def test_a_small_face_is_dropped(make_track, size, bound):
-    """A face of 32 pixels is bound, one of 31 is dropped."""
+    """A face of 48 pixels is bound, one of 47 is dropped."""
     binding = bind([make_track(0, 0, 50, size=size)])
     assert bool(binding.bound) is bound
     assert drops(binding) == ({} if bound else {0: "too_small"})
@@ -98,11 +118,78 @@ def test_false_alarms_in_a_long_video_do_not_quarantine(make_track):
     assert numbers(bind([make_track(0, 0, 999), *glimpses]).bound) == [0]
 
 
+def test_a_glimpse_counts_from_when_the_detector_last_looked(make_track, make_sparse):
+    """Between two looks a face may have been there all the time: two glimpses of one look each are ten frames."""
+    seen = make_sparse(0, range(0, 100, 5))
+    glimpses = [make_track(1, 20, 20, x=200), make_track(2, 60, 60, x=200)]
+    assert bind([seen, *glimpses]).reason == "flickering_face"
+    assert numbers(bind([seen, glimpses[0]]).bound) == [0]
+    watched = make_track(0, 0, 99)
+    assert numbers(bind([watched, *glimpses]).bound) == [0]
+
+
+def test_frames_between_two_looks_are_covered(make_sparse):
+    """A track of two boxes five frames apart covers six frames: it is not too short."""
+    assert numbers(bind([make_sparse(0, (0, 5))]).bound) == [0]
+
+
 def test_a_crowd_is_quarantined_even_under_largest(make_track):
     """Five faces at once are more than max_faces."""
-    crowd = [make_track(number, 0, 20, x=100 * number) for number in range(5)]
-    assert bind(crowd, LARGEST).reason == "crowd"
-    assert bind(crowd[:4], LARGEST).reason == ""
+    crowd = [make_track(number, 0, 20, x=100 * number, size=60 + 10 * (number == 0)) for number in range(5)]
+    lenient = BindingPolicy(primary_track="largest", max_bystander_share=1.0)
+    assert bind(crowd, lenient).reason == "crowd"
+    assert numbers(bind(crowd[:4], lenient).bound) == [0]
+
+
+@pytest.mark.parametrize(("frames", "reason"), [(50, ""), (51, "bystanders")])
+def test_more_bystander_time_than_the_policy_allows_quarantines(make_track, frames, reason):
+    """Half of all face time may be nobody's under "largest", and not a frame more; too short or small is no time."""
+    others = [make_track(1, 0, frames - 1, x=200), make_track(2, 60, 62, x=300), make_track(3, 60, 99, x=400, size=20)]
+    binding = bind([make_track(0, 0, 49, size=90), *others], BindingPolicy(primary_track="largest"))
+    assert binding.reason == reason
+    assert bool(binding.bound) is not bool(reason)
+
+
+def test_one_face_after_another_is_no_matter_of_shares(make_track):
+    """Fragments elsewhere of a lone face are dropped as ambiguous, however many: nobody was together with it."""
+    tracks = [make_track(0, 0, 20, size=70), *(make_track(n, 100 * n, 100 * n + 20, x=300 * n) for n in (1, 2, 3))]
+    binding = bind(tracks)
+    assert numbers(binding.bound) == [0]
+    assert not binding.video_quarantined
+
+
+def test_several_persons_and_nothing_else_are_quarantined(make_track):
+    """Two declared people: even a single face may be either's."""
+    both = Scene(persons=("ada", "ben"), width=640, height=360)
+    binding = bind([make_track(0, 0, 50)], scene=both)
+    assert (binding.reason, numbers(binding.quarantined)) == ("several_subjects", [0])
+    twice = Scene(persons=("ada", "ada"), width=640, height=360)
+    assert numbers(bind([make_track(0, 0, 50)], scene=twice).bound) == [0]
+
+
+def test_nobody_declared_means_nothing_bound(make_track):
+    """Without a declared person every track is dropped."""
+    assert drops(bind([make_track(0, 0, 50)], scene=Scene(persons=(), width=9, height=9))) == {0: "unbound"}
+
+
+@pytest.mark.parametrize(("policy", "reason"), [("quarantine", "unknown_camera"), ("allow", "")])
+def test_an_unknown_camera_quarantines_where_the_policy_says_so(make_track, policy, reason):
+    """What the site does not name waits for a person, or not."""
+    scene = Scene(persons=("ada",), width=640, height=360, known_camera=False)
+    binding = bind([make_track(0, 0, 50), make_track(1, 0, 2)], BindingPolicy(unknown_camera=policy), scene)
+    assert (binding.reason, drops(binding)) == (reason, {1: "too_short"})
+    assert binding.video_quarantined is bool(reason)
+    assert bind([make_track(0, 0, 50)], BindingPolicy(unknown_camera=policy)).reason == ""
+
+
+def test_nothing_is_bound_in_a_region_without_a_consent(make_track):
+    """One person, a poster on the wall: the poster's region is nobody's, and the person's face elsewhere is bound."""
+    poster = Region(name="poster", box=(0.5, 0.0, 0.5, 1.0), person="")
+    scene = Scene(persons=("ada",), regions=(poster,), width=640, height=360)
+    wall, face = make_track(0, 0, 50, x=400), make_track(1, 60, 99, x=10)
+    assert numbers(bind([wall, face], scene=scene).bound) == [1]
+    assert drops(bind([wall], scene=scene)) == {0: "unbound"}
+    assert bind([wall, make_track(1, 0, 50)], scene=scene).reason == "several_faces"
 
 
 def test_a_face_elsewhere_is_not_taken_for_the_same(make_track):
@@ -145,6 +232,9 @@ def test_a_face_after_a_cut_is_not_taken_for_the_same(make_track):
         {"max_faces": 0},
         {"min_face_px": -1},
         {"max_jump": float("nan")},
+        {"max_bystander_share": 1.1},
+        {"max_bystander_share": float("nan")},
+        {"unknown_camera": "maybe"},
     ],
 )
 def test_a_policy_out_of_range_is_refused(fault):
