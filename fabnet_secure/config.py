@@ -30,6 +30,8 @@ def _period(text: str) -> str:
 Period = Annotated[str, AfterValidator(_period)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Offset = Annotated[float, Field(ge=0, lt=1)]
+Extent = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -52,13 +54,40 @@ class IngestTable(_Table):
 
     detector_score: Share
     detector_long_side: Annotated[int, Field(ge=64, le=4096)]
+    detector_interval: Annotated[int, Field(ge=1, le=30)]
     min_track_frames: Count
-    min_face_px: Count
+    min_face_px: Annotated[int, Field(ge=24, le=4096)]
     primary_track: Literal["quarantine", "largest"]
     max_faces: Count
+    max_bystander_share: Annotated[float, Field(ge=0, le=1)]
+    unknown_camera: Literal["allow", "quarantine"]
+    quarantine_period: Period
     crop_size: Annotated[int, Field(ge=32, le=512)]
+    crops_per_second: Positive
     frames_per_tracklet: Annotated[int, Field(ge=2, le=1024)]
+    tracklet_budget_kib: Annotated[int, Field(ge=16, le=1_048_576)]
+    video_budget_mib: Annotated[int, Field(ge=1, le=65_536)]
     tracklet_retention: Period
+    source_disposition: Literal["keep", "delete"]
+    unencrypted_swap: Literal["warn", "refuse"]
+    live_max_seconds: Positive
+    inbox_settle_seconds: Positive
+
+
+class RegionTable(_Table):
+    """A seat: a fixed part of a camera's picture in which one person is."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    box: tuple[Offset, Offset, Extent, Extent]
+    consent: str = ""
+
+
+class CameraTable(_Table):
+    """A camera that the site knows: which sources are its, and the seats before it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    sources: tuple[str, ...] = ()
+    region: tuple[RegionTable, ...] = ()
 
 
 class TrainTable(_Table):
@@ -80,6 +109,7 @@ class Settings(_Table):
     site: SiteTable
     ingest: IngestTable
     train: TrainTable
+    camera: tuple[CameraTable, ...] = ()
 
     def canonical(self) -> bytes:
         """Return the canonical JSON of the values in force: what the policy hash is taken over."""
@@ -120,10 +150,14 @@ def load(paths: Sequence[Path] | None = None) -> Configuration:
     """
     layers = [_read(policies_dir() / "defaults.toml")]
     layers += [_read(path) for path in (default_paths() if paths is None else paths) if path.exists()]
-    merged: dict[str, dict[str, Any]] = {}
+    merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for layer in layers:
         for section, table in layer.values.items():
+            if section == "camera":  # a list: the nearest file's cameras are the site's cameras
+                merged[section] = table
+                origins[section] = layer.origin
+                continue
             if not isinstance(table, Mapping):
                 raise UsageError(f"{layer.origin}: '{section}' is not a table", code="CONFIG_INVALID")
             merged.setdefault(section, {}).update(table)
@@ -131,7 +165,9 @@ def load(paths: Sequence[Path] | None = None) -> Configuration:
             origins.update({f"{section}.{key}": layer.origin for key in table})
     try:
         settings = Settings.model_validate(merged)
-        return Configuration(settings=settings, origins={key: origins[key] for key in origins if "." in key})
+        return Configuration(
+            settings=settings, origins={key: origins[key] for key in origins if "." in key or key == "camera"}
+        )
     except ValidationError as error:
         raise _explained(error, origins) from error
 

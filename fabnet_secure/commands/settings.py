@@ -30,7 +30,9 @@ def show(
 
     found = load()
     values = found.settings.model_dump(mode="json")
+    cameras = values.pop("camera")
     flat = {f"{section}.{key}": value for section, table in values.items() for key, value in table.items()}
+    flat |= {"camera": [one["name"] for one in cameras]} if cameras else {}
     rows = {key: {"value": value, "origin": found.origins[key]} for key, value in flat.items()}
     out = Output(as_json=as_json)
     out.result("config", {"settings": rows})

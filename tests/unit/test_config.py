@@ -119,3 +119,16 @@ def test_the_canonical_form_is_of_the_values(tmp_path):
     assert load([same]).settings.canonical() == load([]).settings.canonical()
     assert load([other]).settings.canonical() != load([]).settings.canonical()
     assert json.loads(load([]).settings.canonical())["train"]["steps"] == 40
+
+
+def test_cameras_come_from_the_nearest_file_as_a_whole(tmp_path):
+    """A list is not merged: the file that names cameras names all of them; a bad region names its place."""
+    far, near = tmp_path / "far.toml", tmp_path / "near.toml"
+    far.write_text('[[camera]]\nname = "a"\n[[camera]]\nname = "b"\n', "utf-8")
+    near.write_text('[[camera]]\nname = "c"\n[[camera.region]]\nname = "left"\nbox = [0, 0, 0.5, 1]\n', "utf-8")
+    found = load([far, near])
+    assert [camera.name for camera in found.settings.camera] == ["c"]
+    assert found.origins["camera"] == str(near)
+    near.write_text('[[camera]]\nname = "c"\n[[camera.region]]\nname = "left"\nbox = [0, 0, 5, 1]\n', "utf-8")
+    with pytest.raises(UsageError, match="camera"):
+        load([far, near])
