@@ -28,7 +28,8 @@ ROLES: Final = ("ingestor", "trainer", "analyst", "dpo", "auditor", "operator")
 
 VAULT_ACTIONS: Final = (
     "init", "consent_add", "consent_read", "track_list", "withdraw", "report", "audit_verify", "audit_export",
-    "budget_read", "model_read", "role_grant", "key_rekey",
+    "budget_read", "model_read", "role_grant", "key_rekey", "quarantine_list", "quarantine_release",
+    "quarantine_destroy",
 )  # fmt: skip
 """Acts on the vault as a whole (resource :class:`Vault`)."""
 

@@ -16,12 +16,16 @@ def init(
 
     Example: fabnet-secure init --vault ./vault --key-file ~/fabnet.key
 
-    A second run changes nothing and says so.
+    A second run changes nothing and says so; on a vault of an older version it brings the schema up to date and keeps
+    everything.
     """
     from fabnet_secure.config import load
     from fabnet_secure.pipeline.context import create_vault
+    from fabnet_secure.pipeline.upgrade import upgrade
 
-    made = create_vault(place(vault, key_file), load().settings)
+    where, settings = place(vault, key_file), load().settings
+    migrated = where.card.exists() and upgrade(where, settings)
+    made = create_vault(where, settings)
     out = Output(as_json=as_json, quiet=quiet)
     fields = {
         "vault": str(made.vault),
@@ -30,9 +34,11 @@ def init(
         "report_public_key": made.report_public_key,
         "key_file": str(made.key_file),
         "created": made.created,
+        "migrated": migrated,
     }
+    before = "brought to this version's schema" if migrated else "nothing changed"
     lines = [
-        f"vault          {made.vault}" + ("" if made.created else "  (was here already; nothing changed)"),
+        f"vault          {made.vault}" + ("" if made.created else f"  (was here already; {before})"),
         f"key file       {made.key_file}",
         f"log origin     {made.log_origin}",
         f"log key        {made.log_vkey}",

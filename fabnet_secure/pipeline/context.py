@@ -76,6 +76,7 @@ class Place:
 class Site:
     """An open vault and everything a journey works with."""
 
+    place: Place
     root: Path
     vault_id: str
     log_origin: str
@@ -169,8 +170,8 @@ def create_vault(place: Place, settings: Settings, *, clock: Clock = utc_now) ->
 
 
 @contextmanager
-def open_site(place: Place, settings: Settings, *, clock: Clock = utc_now) -> Iterator[Site]:
-    """Open a vault for the account this process runs under.
+def open_site(place: Place, settings: Settings, *, clock: Clock = utc_now, older: bool = False) -> Iterator[Site]:
+    """Open a vault for the account this process runs under; with ``older``, one that is yet to be migrated too.
 
     Raises:
         NoVault: there is no vault, or its schema is not this program's.
@@ -182,8 +183,8 @@ def open_site(place: Place, settings: Settings, *, clock: Clock = utc_now) -> It
     vault_url, keystore_url = place.databases()
     engine, keys = open_vault_database(vault_url), open_keystore(keystore_url)
     try:
-        check_revision(keys, "keystore")
-        check_revision(engine, "vault")
+        check_revision(keys, "keystore", older=older)
+        check_revision(engine, "vault", older=older)
         with read_only(engine) as connection:
             if meta.get_meta(connection, "vault_id") != card["vault_id"]:
                 raise NoVault(
@@ -192,7 +193,7 @@ def open_site(place: Place, settings: Settings, *, clock: Clock = utc_now) -> It
                     code="VAULT_MISMATCH",
                 )
             principal = _principal(connection)
-        yield _assemble(place.root, card, settings, engine, keys, root_key, principal, clock)
+        yield _assemble(place, card, settings, engine, keys, root_key, principal, clock)
     finally:
         engine.dispose()
         keys.dispose()
@@ -238,7 +239,7 @@ def _principal(connection: Connection) -> Principal:
 
 
 def _assemble(
-    root: Path,
+    place: Place,
     card: dict[str, str],
     settings: Settings,
     engine: Engine,
@@ -261,7 +262,8 @@ def _assemble(
             )
         secrets[name] = keyring.unwrap_secret(name, row.wrapped)
     return Site(
-        root=root,
+        place=place,
+        root=place.root,
         vault_id=card["vault_id"],
         log_origin=card["log_origin"],
         settings=settings,

@@ -8,6 +8,7 @@ from datetime import datetime
 from fabnet_secure.consent.record import State
 from fabnet_secure.consent.state import standing
 from fabnet_secure.pipeline.context import Site
+from fabnet_secure.pipeline.quarantine import sweep_held
 from fabnet_secure.store import consents, erasures, keystore, tracks
 from fabnet_secure.store.database import Connection, keystore_work, read_only
 from fabnet_secure.store.wipe import checkpoint_wal
@@ -15,15 +16,16 @@ from fabnet_secure.types import ConsentId, TrackStatus
 
 
 def sweep(site: Site) -> int:
-    """Destroy crops whose time is over, and everything under a consent that has expired, with its keys.
+    """Destroy what is held of videos past their deadline, crops whose time is over, and all under expired consents.
 
     Returns:
-        how many tracks lost their crops or embeddings.
+        how many quarantined videos were let go, and tracks lost their crops or embeddings, together.
     """
+    held = sweep_held(site)
     now = site.clock()
     with site.reading() as connection:
         if not tracks.list_expired(connection, now) and not _ended(site, connection, now):
-            return 0
+            return held
     with site.work() as work:
         due = tracks.list_expired(work.connection, now)
         for row in due:
@@ -34,7 +36,7 @@ def sweep(site: Site) -> int:
         work.log("retention.swept", facts={"tracklets": len(due), "consents": len(ended), "tracks": erased})
     _destroy_keys(site, ended, now)
     checkpoint_wal(site.engine)
-    return len(due) + erased
+    return held + len(due) + erased
 
 
 def living_tracks(site: Site, connection: Connection) -> list[tracks.TrackRow]:

@@ -25,6 +25,7 @@ from fabnet_secure.pipeline import facts
 from fabnet_secure.pipeline.authorize import authorize, record_grant
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.pipeline.coverage import find_consent
+from fabnet_secure.pipeline.quarantine import sweep_held
 from fabnet_secure.store import consents, erasures, keystore, models
 from fabnet_secure.store.database import Connection, Opening, keystore_work, read_only
 from fabnet_secure.store.states import ErasureState
@@ -149,6 +150,7 @@ def _erase(site: Site, record: ConsentRecord, erasure: erasures.ErasureRow) -> W
     key_ids = [KeyId(str(key["key_id"])) for key in erasure.planned["keys"]]
     with keystore_work(site.keystore) as connection:
         keystore.destroy_keys(connection, key_ids, site.clock())
+    sweep_held(site)  # what waits in quarantine under this consent goes too
     checkpoint_wal(site.engine)
     checkpoint_wal(site.keystore)
     certificate = _certificate(site, replace(erasure, finished_at=site.clock())).as_object()

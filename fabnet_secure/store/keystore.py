@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from fabnet_secure.crypto.keyring import WrappedKey
 from fabnet_secure.errors import IntegrityFailure
@@ -183,13 +183,22 @@ def put_secret(connection: Connection, name: str, wrapped: bytes, public: bytes 
 
 def get_secret(connection: Connection, name: str) -> SecretRow | None:
     """Return a wrapped secret, or None."""
-    return next((row for row in list_secrets(connection) if row.name == name), None)
+    return next(iter(_secrets(connection, select(secret).where(secret.c.name == name))), None)
 
 
 def list_secrets(connection: Connection) -> list[SecretRow]:
     """Return every wrapped secret, by name."""
-    rows = connection.execute(select(secret).order_by(secret.c.name)).mappings()
+    return _secrets(connection, select(secret).order_by(secret.c.name))
+
+
+def _secrets(connection: Connection, wanted: Select[Any]) -> list[SecretRow]:
+    rows = connection.execute(wanted).mappings()
     return [SecretRow(name=row["name"], wrapped=bytes(row["wrapped"]), public=bytes(row["public"])) for row in rows]
+
+
+def delete_secret(connection: Connection, name: str) -> int:
+    """Delete a wrapped secret, and with it all that only it opens; return how many rows went (0 or 1)."""
+    return count(connection, delete(secret).where(secret.c.name == name))
 
 
 def _living() -> Select[Any]:

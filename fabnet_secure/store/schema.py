@@ -19,7 +19,10 @@ from fabnet_secure.store.engine import allow_commit, check_file, read_only, sqli
 
 Which: TypeAlias = Literal["vault", "keystore"]
 
-REVISIONS: Final[dict[Which, tuple[str, ...]]] = {"vault": ("vault_0001",), "keystore": ("keystore_0001",)}
+REVISIONS: Final[dict[Which, tuple[str, ...]]] = {
+    "vault": ("vault_0001", "vault_0002"),
+    "keystore": ("keystore_0001",),
+}
 _LOCK_NUMBER: Final = 0x46534543  # "FSEC": any constant serves, as long as every migrating process takes the same
 
 
@@ -57,8 +60,13 @@ def downgrade(engine: Engine, which: Which) -> None:
         allow_commit(connection)
 
 
-def check_revision(engine: Engine, which: Which) -> None:
-    """Refuse a database that does not have exactly this program's schema.
+def check_revision(engine: Engine, which: Which, *, older: bool = False) -> str:
+    """Refuse a database that does not have exactly this program's schema, and return its revision.
+
+    Args:
+        engine: the database.
+        which: what it should be.
+        older: accept an older schema of this program too (to migrate it).
 
     Raises:
         NoVault: code ``NO_VAULT`` (no file), ``NOT_A_VAULT`` (no database, another program's, or the other of the two),
@@ -67,12 +75,13 @@ def check_revision(engine: Engine, which: Which) -> None:
     check_file(engine)
     with read_only(engine) as connection:
         revision = _revision(connection, which)
-    if revision != REVISIONS[which][-1]:
+    if revision is None or not (older or revision == REVISIONS[which][-1]):
         raise NoVault(
             f"the {which} has not been brought to this version's schema",
             hint="run 'fabnet-secure init': it migrates and keeps everything",
             code="VAULT_NOT_MIGRATED",
         )
+    return revision
 
 
 def _revision(connection: Connection, which: Which) -> str | None:

@@ -11,6 +11,24 @@ class VideoStatus(StrEnum):
     QUARANTINED = "quarantined"
 
 
+class Disposition(StrEnum):
+    """What became of a video's source file."""
+
+    KEEP = "keep"
+    DELETE_DUE = "delete_due"
+    DELETED = "deleted"
+    DELETE_FAILED = "delete_failed"
+
+
+class QuarantineState(StrEnum):
+    """Whether a quarantined video waits for a person, and how the wait ended."""
+
+    HELD = "held"
+    RELEASED = "released"
+    DESTROYED = "destroyed"
+    EXPIRED = "expired"
+
+
 class ModelKind(StrEnum):
     """Whether people's tracklets trained a model (``dp``) or made-up people did (``public``)."""
 

@@ -25,11 +25,13 @@ from sqlalchemy import (
 from fabnet_secure.consent.record import EventType, SubjectCategory
 from fabnet_secure.store.columns import Choice, JsonText, Moment, SealedBlob, one_of
 from fabnet_secure.store.states import (
+    Disposition,
     ErasureState,
     LedgerState,
     ModelKind,
     ModelStatus,
     Outcome,
+    QuarantineState,
     RunState,
     VideoStatus,
 )
@@ -153,9 +155,11 @@ video = Table(
     Column("quarantined", Integer, nullable=False),
     Column("drop_reasons", JsonText, nullable=False),
     Column("policy_sha256", String(SHA256), nullable=False),
-    Column("disposition", String(40), nullable=False),
+    Column("disposition", Choice(Disposition), nullable=False),
     Column("ingested_at", Moment, nullable=False),
+    Column("evidence", JsonText, nullable=False, server_default="{}"),
     one_of("status", VideoStatus),
+    one_of("disposition", Disposition),
     CheckConstraint("frames_persisted = 0", name="no_frame_rests"),
     CheckConstraint("detected = bound + dropped + quarantined", name="tracks_conserved"),
     CheckConstraint("frames_read >= 0 AND bound >= 0 AND dropped >= 0 AND quarantined >= 0", name="counts_sane"),
@@ -187,6 +191,20 @@ tracklet = Table(
     Column("size", Integer, nullable=False),
     Column("frame_indices", JsonText, nullable=False),
     CheckConstraint("n > 0 AND size > 0", name="shape_sane"),
+)
+quarantine = Table(
+    "quarantine",
+    VAULT,
+    Column("video_id", String(ID), ForeignKey("video.video_id"), primary_key=True),
+    Column("reason", String(100), nullable=False),
+    Column("sealed", SealedBlob),
+    Column("deadline", Moment, nullable=False, index=True),
+    Column("state", Choice(QuarantineState), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("resolved_at", Moment),
+    one_of("state", QuarantineState),
+    CheckConstraint("(state = 'held') = (sealed IS NOT NULL)", name="held_is_sealed"),
+    CheckConstraint("(state = 'held') = (resolved_at IS NULL)", name="resolved_has_time"),
 )
 
 dataset = Table(

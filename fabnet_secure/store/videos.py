@@ -4,25 +4,40 @@ Guarantees one row a fingerprint, and (by CHECK) that detected = bound + dropped
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
-from fabnet_secure.store.rows import put
-from fabnet_secure.store.states import VideoStatus
+from fabnet_secure.store.rows import change, put
+from fabnet_secure.store.states import Disposition, VideoStatus
 from fabnet_secure.store.tables import video
-from fabnet_secure.types import VideoId
+from fabnet_secure.types import Json, VideoId
 
-__all__ = ["VideoRow", "VideoStatus", "add_video", "find_by_content", "find_by_fingerprint", "get_video", "list_videos"]
+__all__ = [
+    "Disposition",
+    "VideoRow",
+    "VideoStatus",
+    "add_video",
+    "find_by_content",
+    "find_by_fingerprint",
+    "get_video",
+    "list_videos",
+    "set_disposition",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRow:
-    """One video as it was ingested; ``disposition`` is what became of the source file.
+    """One video as it was ingested.
 
-    ``fingerprint`` names the bytes under the consents they came with, ``content`` the bytes alone ("" when unknown).
+    Attributes:
+        fingerprint: names the bytes under the consents they came with.
+        disposition: what became of the source file: one of :class:`Disposition`.
+        content: names the bytes alone; "" when unknown.
+        evidence: how the video was read (``pipeline/discard.py``), and what its source's deletion found, under
+            ``source``; empty for a video of a version that recorded neither.
     """
 
     video_id: VideoId
@@ -39,6 +54,7 @@ class VideoRow:
     disposition: str
     ingested_at: datetime
     content: str = ""
+    evidence: Mapping[str, Json] = field(default_factory=dict)
 
 
 def add_video(connection: Connection, row: VideoRow) -> None:
@@ -70,6 +86,21 @@ def list_videos(connection: Connection) -> list[VideoRow]:
     """Return every video, oldest first."""
     rows = connection.execute(select(video).order_by(video.c.ingested_at, video.c.video_id))
     return [VideoRow(**row) for row in rows.mappings()]
+
+
+def set_disposition(
+    connection: Connection, video_id: VideoId, disposition: Disposition, found: Mapping[str, Json] | None = None
+) -> None:
+    """Record what became of a video's source file, and (under ``evidence.source``) what was found on the way.
+
+    Raises:
+        UsageError: code ``NOT_FOUND``.
+    """
+    values: dict[str, Any] = {"disposition": disposition}
+    row = get_video(connection, video_id)
+    if row is not None and found is not None:
+        values["evidence"] = {**row.evidence, "source": dict(found)}
+    change(connection, update(video).where(video.c.video_id == video_id).values(**values), "video")
 
 
 def _one(connection: Connection, condition: Any) -> VideoRow | None:

@@ -7,10 +7,11 @@ import uuid
 
 import pytest
 import sqlalchemy as sa
+from alembic.command import upgrade as alembic_upgrade
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from fabnet_secure.errors import NoVault, StorageFailed, VaultLocked
+from fabnet_secure.errors import FabnetError, NoVault, StorageFailed, VaultLocked
 from fabnet_secure.store import schema
 from fabnet_secure.store.database import check_revision, migrate, open_vault_database, read_only, unit_of_work
 from fabnet_secure.store.tables import KEYSTORE, VAULT
@@ -234,6 +235,65 @@ def test_migration_waits_for_the_write_lock(tmp_path):
         pytest.fail("the lock was had twice")
     holder.execute("ROLLBACK")
     holder.close()
+
+
+def older(engine, revision):
+    """Bring an empty database to an older revision of the vault."""
+    migrate(engine, "vault")
+    schema.downgrade(engine, "vault")
+    with schema.write_locked(engine, schema._lock_migration) as connection:
+        alembic_upgrade(schema._config(connection, "vault"), revision)
+        schema.allow_commit(connection)
+
+
+def fill(engine):
+    """Put a video with a track into a vault of the first revision."""
+    video = (
+        "video_id, fingerprint, content, status, frames_read, frames_persisted, detected, bound, dropped, quarantined"
+    )
+    rest = "drop_reasons, policy_sha256, disposition, ingested_at"
+    plain = raw(engine)
+    with plain.begin() as connection:
+        connection.execute(
+            sa.text(
+                f"INSERT INTO video ({video}, {rest}) "
+                "VALUES ('v', 'f', 'c', 'quarantined', 9, 0, 1, 0, 0, 1, '{}', 'p', 'keep', 't')"
+            )
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO track (track_id, video_id, status, reason, frames, crop_version, created_at) "
+                "VALUES ('t', 'v', 'quarantined', 'crowd', 9, '', 't')"
+            )
+        )
+    plain.dispose()
+
+
+def test_a_vault_of_the_first_version_keeps_its_rows(engine):
+    """Migrating adds what is new; videos and tracks stay, still tied to each other, with empty evidence."""
+    older(engine, "vault_0001")
+    fill(engine)
+    assert code_of(check_revision, engine, "vault") == "VAULT_NOT_MIGRATED"
+    assert check_revision(engine, "vault", older=True) == "vault_0001"
+    migrate(engine, "vault")
+    assert check_revision(engine, "vault") == "vault_0002"
+    with read_only(engine) as connection:
+        rows = connection.execute(sa.text("SELECT video_id, disposition, evidence FROM video")).all()
+        assert rows == [("v", "keep", "{}")]
+        assert connection.execute(sa.text("SELECT video_id FROM track")).scalars().all() == ["v"]
+        assert connection.execute(sa.text("SELECT count(*) FROM quarantine")).scalar_one() == 0
+
+
+def test_a_row_that_the_new_schema_forbids_stops_the_migration(engine):
+    """A disposition outside the closed list is found by the migration, which then leaves everything as it was."""
+    older(engine, "vault_0001")
+    fill(engine)
+    plain = raw(engine)
+    with plain.begin() as connection:
+        connection.execute(sa.text("UPDATE video SET disposition = 'burnt'"))
+    plain.dispose()
+    assert code_of(migrate, engine, "vault", error=FabnetError) in {"ROW_REFUSED", "STORAGE_FAILED"}
+    assert check_revision(engine, "vault", older=True) == "vault_0001"
 
 
 def test_migrations_are_found_in_a_checkout():

@@ -29,9 +29,9 @@ def refusal(directory):
 def test_the_shipped_policies_load():
     """They parse, validate, and each has an id and a title."""
     policies = PolicySet.load(POLICIES).policies
-    assert len(policies) == 22
+    assert len(policies) == 25
     assert all(policy.policy_id and policy.title for policy in policies)
-    assert [policy.rank for policy in policies] == list(range(22))
+    assert [policy.rank for policy in policies] == list(range(25))
     assert {policy.policy_id for policy in policies if policy.forbids} >= {"consent-covers-purpose"}
 
 
@@ -71,7 +71,7 @@ def test_a_file_cannot_reach_into_the_next(directory):
     (directory / "a.cedar").write_text('@id("half") @title("Half")\npermit (principal, action, resource)', "utf-8")
     assert "a.cedar" in refusal(directory)
     (directory / "a.cedar").write_text(GOOD + "// no newline at the end", "utf-8")
-    assert len(PolicySet.load(directory).policies) == 23
+    assert len(PolicySet.load(directory).policies) == 26
 
 
 def test_missing_unreadable_and_empty_are_refused(directory, tmp_path):

@@ -24,7 +24,12 @@ EVERY_PURPOSE = frozenset(Purpose)
 
 # role → action → the permitting policy. What is not here is denied.
 PERMITTED = {
-    "ingestor": {"ingest": "ingestor-ingest", "track_list": "ingestor-read"},
+    "ingestor": {
+        "ingest": "ingestor-ingest",
+        "track_list": "ingestor-read",
+        "quarantine_list": "ingestor-quarantine",
+        "quarantine_release": "ingestor-quarantine",
+    },
     "trainer": {
         "train_plan": "trainer-train",
         "train_run": "trainer-train",
@@ -44,6 +49,8 @@ PERMITTED = {
         "track_list": "dpo-read",
         "model_read": "dpo-read",
         "budget_read": "dpo-read",
+        "quarantine_list": "dpo-quarantine",
+        "quarantine_destroy": "dpo-quarantine",
     },
     "auditor": {
         "audit_verify": "auditor-check",
@@ -57,6 +64,8 @@ PERMITTED = {
         "role_grant": "operator-run",
         "key_rekey": "operator-run",
         "audit_verify": "operator-check",
+        "quarantine_list": "operator-quarantine",
+        "quarantine_destroy": "operator-quarantine",
     },
 }
 
@@ -158,11 +167,13 @@ def test_someone_may_do_every_act(action):
 
 def test_duties_are_apart():
     """Who brings in or opens pixels cannot give consent, roles or keys, and who keeps the vault opens no person."""
-    handling = {"ingest", "train_run", "embed", "query_similar"}
+    handling = {"ingest", "quarantine_release", "train_run", "embed", "query_similar"}
     governing = {"consent_add", "withdraw", "role_grant", "key_rekey"}
     for role, acts in PERMITTED.items():
         assert not (handling & acts.keys() and governing & acts.keys()), role
     assert {role for role, acts in PERMITTED.items() if "query_similar" in acts} == {"analyst"}
+    for role, acts in PERMITTED.items():
+        assert not {"quarantine_release", "quarantine_destroy"} <= acts.keys(), role
 
 
 def test_two_roles_have_the_rights_of_both():

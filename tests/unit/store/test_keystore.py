@@ -128,7 +128,7 @@ def test_epochs_rotate(connection, make):
 
 
 def test_secrets_are_replaced_in_place(connection):
-    """A secret is stored under its name, with or without a public half, and replaced."""
+    """A secret is stored under its name, with or without a public half, replaced, and deleted."""
     rows.put_secret(connection, "log", b"one", b"public")
     rows.put_secret(connection, "log", b"two", b"public")
     rows.put_secret(connection, "index", b"three")
@@ -136,6 +136,8 @@ def test_secrets_are_replaced_in_place(connection):
     assert rows.get_secret(connection, "index").public == b""
     assert rows.get_secret(connection, "none") is None
     assert [row.name for row in rows.list_secrets(connection)] == ["index", "log"]
+    assert [rows.delete_secret(connection, "log") for _ in range(2)] == [1, 0]
+    assert [row.name for row in rows.list_secrets(connection)] == ["index"]
 
 
 def test_snapshot_of_the_keystore_cannot_write(keystore, make):
