@@ -40,10 +40,10 @@ def find_consent(connection: Connection, consent_id: str) -> tuple[ConsentRecord
     """
     found = consents.get_consent(connection, ConsentId(consent_id)) if is_id(consent_id) else None
     if found is None:
+        # What is no id may be anything, a person's name from a shifted column too: it is not repeated.
+        told = f"no consent has the id {consent_id}" if is_id(consent_id) else "what was given is no consent's id"
         raise NoEffectiveConsent(
-            f"no consent has the id {consent_id[:60]!r}",
-            hint="run 'fabnet-secure consent list'",
-            code="CONSENT_UNKNOWN",
+            told, hint="run 'fabnet-secure consent list'; an id is given in full", code="CONSENT_UNKNOWN"
         )
     return found
 

@@ -24,6 +24,7 @@ _LIBRARIES = (
     "cedarpy",
     "sqlalchemy",
     "opencv-python-headless",
+    "onnxruntime",
 )
 _EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
 

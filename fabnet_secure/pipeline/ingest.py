@@ -1,24 +1,19 @@
-"""Ingest: a video and a consent in, sealed crops (or embeddings) out, and nothing of anybody else.
+"""Ingest: a video and consents in, sealed crops (or embeddings) out, and nothing of anybody else.
 
-Order matters and is the guarantee: access decision → the consent is required → entry «ingest started» → first pass
-(detect and track, no crop) → every track is bound or dropped → second pass crops bound tracks only → sealed to the
-person's public key (this journey never opens a data key) → the consent is required *again* inside the transaction
-that commits rows, counts and the entry «ingest completed: frames persisted 0». One declared person a video: several
-people in one video are refused as undecidable.
+Order matters and is the guarantee: access decision → the consents are required → entry «ingest started» → the video is
+read once (detect and track; candidate crops in locked memory) → every track is bound, dropped or quarantined, and what
+is not bound is zeroed → the consents are required again for every bound track → sealed to each person's public key
+(this journey never opens a data key) → the consents are required *once more* inside the transaction that commits rows,
+counts and the entry «ingest completed: frames persisted 0» (``keep.py``) → the file is kept or deleted as the policy
+says.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
-import numpy as np
-
-from fabnet_secure.access.decision import Grant
-from fabnet_secure.consent.append import add_duration
-from fabnet_secure.crypto.envelope import Context, seal_to
 from fabnet_secure.errors import (
+    AccessDenied,
     FabnetError,
     Gap,
     IntegrityFailure,
@@ -26,152 +21,220 @@ from fabnet_secure.errors import (
     UnreadableSource,
     UsageError,
 )
-from fabnet_secure.pipeline.authorize import authorize, authorize_purpose, class_of, record_grant, record_refusal
+from fabnet_secure.pipeline.authorize import authorize_purpose, record_refusal
+from fabnet_secure.pipeline.cameras import Camera, find_camera, regions_of
 from fabnet_secure.pipeline.context import Site
-from fabnet_secure.pipeline.coverage import opening, recipient
-from fabnet_secure.pipeline.declared import INGESTIBLE, Declared, declare
-from fabnet_secure.pipeline.discard import watch_writes
-from fabnet_secure.pipeline.embed import Encoder, current_encoder, seal_page
+from fabnet_secure.pipeline.coverage import opening
+from fabnet_secure.pipeline.declared import Declared, declare
+from fabnet_secure.pipeline.discard import Watch, evidence, require_memory_stays, require_none, watch_writes
+from fabnet_secure.pipeline.disposition import Identity, dispose
+from fabnet_secure.pipeline.embed import Encoder, current_encoder
+from fabnet_secure.pipeline.keep import Seen, disposition_of, keep, looked_at, outcome_of, standing
 from fabnet_secure.pipeline.maintain import sweep
-from fabnet_secure.pipeline.prints import Prints, known, refuse_another, take
+from fabnet_secure.pipeline.prints import Prints, bound_before, find_known, refuse_another, take
+from fabnet_secure.pipeline.source import BoxClaim, Outcome, Source
 from fabnet_secure.progress import Progress
-from fabnet_secure.store import tracks, videos
-from fabnet_secure.store.database import Work
-from fabnet_secure.store.states import VideoStatus
-from fabnet_secure.types import Domain, Purpose, TrackId, TrackStatus, VideoId, new_id
-from fabnet_secure.video.bind import Binding, BindingPolicy, bind
-from fabnet_secure.video.crop import crop_version, select
+from fabnet_secure.store import videos
+from fabnet_secure.store.states import Disposition
+from fabnet_secure.store.videos import VideoRow
+from fabnet_secure.types import Purpose
+from fabnet_secure.video.bind import Assignment, Binding, BindingPolicy, Scene, bind
 from fabnet_secure.video.detect import Detector
-from fabnet_secure.video.observe import Observation, crop_tracks, observe
-from fabnet_secure.video.reader import open_video
-from fabnet_secure.video.track import Track
+from fabnet_secure.video.live import open_live
+from fabnet_secure.video.observe import Observation, ObserveSettings, observe
+from fabnet_secure.video.reader import VideoStream, open_video
+
+__all__ = ["BoxClaim", "Chooser", "Outcome", "Source", "ingest", "ingest_each", "ingest_one", "prepare"]
+
+Chooser = Callable[[Observation, Declared], Sequence[Assignment]]
+"""Asked whose the tracks are, between reading and binding; the persons it names are subjects of the declared."""
+
+_UNFINISHED = (Disposition.DELETE_DUE, Disposition.DELETE_FAILED)
+_REFUSALS = (UnreadableSource, NoEffectiveConsent, Gap, UsageError, AccessDenied)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """One video and the consents it was recorded under."""
-
-    path: Path
-    consent_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one video."""
-
-    path: Path
-    status: str  # ingested, skipped, refused, quarantined
-    frames_read: int = 0
-    frames_persisted: int = 0
-    detected: int = 0
-    bound: int = 0
-    dropped: int = 0
-    quarantined: int = 0
-    drop_reasons: Mapping[str, int] = field(default_factory=dict)
-    track_ids: tuple[TrackId, ...] = ()
-    error: FabnetError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """What the two passes over one video found.
-
-    Attributes:
-        crops: for each bound track's number, uint8 RGB (n, size, size, 3).
-        persisted: files that were opened for writing meanwhile.
-    """
-
-    observation: Observation
-    binding: Binding
-    crops: Mapping[int, np.ndarray]
-    persisted: int
-
-
-def ingest(site: Site, sources: Sequence[Source], *, progress: Progress, dry_run: bool = False) -> tuple[Outcome, ...]:
-    """Ingest every source; one bad video never stops the others.
+def ingest(
+    site: Site,
+    sources: Sequence[Source],
+    *,
+    progress: Progress,
+    dry_run: bool = False,
+    choose: Chooser | None = None,
+) -> tuple[Outcome, ...]:
+    """Ingest every source in this process; one bad video never stops the others.
 
     Args:
         site: an open vault.
         sources: the videos, each with the ids of the consents it was recorded under.
         progress: told of frames read.
         dry_run: look, bind and count, but store and log nothing of the videos.
+        choose: asks a person whose the tracks are; None leaves it to the policy.
 
     Returns:
         One outcome a source, in order; a refused one holds its error.
 
     Raises:
         AccessDenied: the principal may not ingest.
+        Gap: code ``SWAP_IN_THE_CLEAR``.
+    """
+    return tuple(ingest_each(site, sources, progress=progress, dry_run=dry_run, choose=choose))
+
+
+def ingest_each(
+    site: Site,
+    sources: Sequence[Source],
+    *,
+    progress: Progress,
+    dry_run: bool = False,
+    choose: Chooser | None = None,
+) -> Iterator[Outcome]:
+    """Do what :func:`ingest` does, and tell each outcome as soon as it is there."""
+    prepare(site, dry_run=dry_run)
+    detector = load_detector(site)
+    for done, source in enumerate(sources, start=1):
+        yield ingest_one(site, source, detector, progress, dry_run=dry_run, choose=choose)
+        progress.advance("videos", done, len(sources))
+
+
+def prepare(site: Site, *, dry_run: bool = False) -> None:
+    """Ask once, before any video, what holds for all of them; sweep what has expired.
+
+    Raises:
+        AccessDenied: the principal may not ingest.
+        Gap: code ``SWAP_IN_THE_CLEAR``.
+        UsageError: code ``POLICY_INVALID``: the budgets hold no crop.
     """
     authorize_purpose(site, "ingest", Purpose.TRAIN_MODEL)
+    require_memory_stays(site)
+    _observing(site)  # budgets that hold no crop are refused now, not once a video
     if not dry_run:
         sweep(site)
-    detector = Detector.load(
-        score_threshold=site.settings.ingest.detector_score, long_side=site.settings.ingest.detector_long_side
+
+
+def load_detector(site: Site) -> Detector:
+    """Load the detector as the policy sets it."""
+    table = site.settings.ingest
+    return Detector.load(
+        score_threshold=table.detector_score, long_side=table.detector_long_side, min_face_px=table.min_face_px
     )
-    outcomes: list[Outcome] = []
-    for source in sources:
-        try:
-            outcomes.append(_ingest_one(site, source, detector, progress, dry_run=dry_run))
-        except (UnreadableSource, NoEffectiveConsent, Gap, UsageError) as error:
-            if not dry_run:
-                _record_refusal(site, error)
-            outcomes.append(Outcome(path=source.path, status="refused", error=error))
-        progress.advance("videos", len(outcomes), len(sources))
-    return tuple(outcomes)
 
 
-def _ingest_one(site: Site, source: Source, detector: Detector, progress: Progress, *, dry_run: bool) -> Outcome:
-    with site.reading() as connection:
-        declared = declare(site, connection, source.consent_ids)
-    with open_video(source.path):  # hostile and broken files are refused here, before anything is asked of them
-        pass
-    encoder = _encoder_for(site, declared)
-    prints = take(site, source.path, declared)
-    with site.reading() as connection:
-        refuse_another(connection, prints, declared)
-        if known(connection, prints):
-            return Outcome(path=source.path, status="skipped")
-    if not dry_run:
-        _log_start(site, source)
-    with watch_writes() as writes:
-        observation = observe(source.path, detector, progress=progress)
-        binding = bind(observation.tracks, _binding_policy(site))
-        crops = {} if dry_run else _crops(site, source.path, observation, binding)
-        if take(site, source.path, declared) != prints:
-            raise UnreadableSource(
-                "the video changed while it was read",
-                hint="ingest a file that nothing else writes to",
-                code="SOURCE_CHANGED",
-            )
-    _conserved(binding, len(observation.tracks))
-    if writes.count:
-        raise IntegrityFailure(
-            "a file was opened for writing while a video was read; nothing of the video was kept",
-            hint="run with --debug; no plug-in may write frames",
-            code="FRAMES_PERSISTED",
-        )
-    if not observation.tracks:
-        raise UnreadableSource(
-            "no face was found in the video",
-            hint="check the recording, or lower ingest.detector_score in fabnet.toml",
-            code="NO_FACE",
-        )
-    seen = _Seen(observation=observation, binding=binding, crops=crops, persisted=writes.count)
-    if dry_run:
-        return _outcome(source, seen, ())
+def ingest_one(
+    site: Site,
+    source: Source,
+    detector: Detector,
+    progress: Progress,
+    *,
+    dry_run: bool = False,
+    choose: Chooser | None = None,
+) -> Outcome:
+    """Ingest one source; a refusal is logged and comes back as an outcome that holds its error."""
     try:
-        return _commit(site, source, seen, encoder, prints)
-    finally:
-        for pixels in crops.values():
-            pixels.fill(0)
+        return _take_in(site, source, detector, progress, dry_run=dry_run, choose=choose)
+    except _REFUSALS as error:
+        refusal: FabnetError = error
+    except PermissionError as error:  # a folder on the way to the file that may not be searched
+        refusal = UnreadableSource(
+            f"the file cannot be reached ({error.strerror})", hint="check its permissions", code="SOURCE_UNREADABLE"
+        )
+    if not dry_run:
+        _record_refusal(site, refusal)
+    return Outcome(source=source, status="refused", error=refusal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """What is known of one video before it is read."""
+
+    source: Source
+    camera: Camera | None
+    named: tuple[str, ...]
+    declared: Declared
+    prints: Prints
+    encoder: Encoder | None
+
+
+def _take_in(
+    site: Site, source: Source, detector: Detector, progress: Progress, *, dry_run: bool, choose: Chooser | None
+) -> Outcome:
+    camera = find_camera(site, source)
+    named = _named(source, camera)
+    with site.reading() as connection:
+        declared = declare(site, connection, named)
+    with _opened(site, source) as stream:  # hostile and broken files are refused here, before anything else is done
+        identity = None if stream.descriptor is None else Identity.of_open(stream.descriptor)
+        job = _Job(
+            source=source,
+            camera=camera,
+            named=named,
+            declared=declared,
+            prints=take(site, source, declared, stream.descriptor),
+            encoder=_encoder_for(site, declared),
+        )
+        listing = dry_run and choose is not None  # a person wants to look, whatever is known
+        if not listing and (row := _known(site, job)) is not None:
+            return _skipped(site, source, row, identity, dry_run=dry_run)
+        if not dry_run:
+            _log_start(site, job)
+        with watch_writes() as writes:
+            settings = _observing(site, _smallest_face(site, detector, stream))
+            observation = observe(stream, detector, settings, progress=progress)
+        try:  # from here on candidates are held
+            if identity is not None and not _unchanged(site, job, identity, stream.descriptor):
+                raise _changed()
+            outcome = _settle(site, job, observation, detector, writes, dry_run=dry_run, choose=choose)
+        finally:
+            observation.wipe()
+    return outcome if dry_run or identity is None else _disposed(site, outcome, identity)
+
+
+def _changed() -> UnreadableSource:
+    return UnreadableSource(
+        "the video changed while it was read", hint="ingest a file that nothing else writes to", code="SOURCE_CHANGED"
+    )
+
+
+def _unchanged(site: Site, job: _Job, identity: Identity, descriptor: int | None) -> bool:
+    """Tell whether the file that was read is still the one that was hashed, and still the one its name leads to."""
+    if job.source.path is None or descriptor is None:
+        return True
+    still = Identity.of_open(descriptor) == identity == Identity.of(job.source.path)
+    return still and take(site, job.source, job.declared, descriptor) == job.prints
+
+
+def _named(source: Source, camera: Camera | None) -> tuple[str, ...]:
+    """Return every consent that is named for a video: by itself, for a box, for a seat, by the camera."""
+    seats = {} if camera is None else {seat: one for seat, one in camera.consents.items() if seat not in source.seats}
+    boxes = [claim.consent_id for claim in source.boxes]
+    taken = [one for one in (*source.seats.values(), *seats.values()) if one]  # "" is a seat in which nobody sits
+    return tuple(dict.fromkeys([*source.consent_ids, *boxes, *taken]))
+
+
+@contextmanager
+def _opened(site: Site, source: Source) -> Iterator[VideoStream]:
+    if source.path is not None:
+        with open_video(source.path) as stream:
+            yield stream
+        return
+    most = site.settings.ingest.live_max_seconds
+    seconds = most if source.seconds is None else source.seconds
+    if not 0 < seconds <= most:
+        raise UsageError(
+            f"a live source is read for more than 0 and at most {most:g} seconds",
+            hint="give --duration, or raise ingest.live_max_seconds in fabnet.toml",
+            code="DURATION_INVALID",
+        )
+    with open_live(source.url, seconds=seconds) as stream:
+        yield stream
 
 
 def _encoder_for(site: Site, declared: Declared) -> Encoder | None:
-    """Return the encoder for a person who consents to embedding only; a person who trains is embedded later."""
-    if Purpose.TRAIN_MODEL in declared.consents:
+    """Return the encoder for people who consent to embedding only; who consents to training is embedded later."""
+    waiting = [person for person in declared.people.values() if person.purpose is Purpose.EMBED]
+    if not waiting:
         return None
     encoder = current_encoder(site)
-    if encoder is None:
+    if encoder is None and len(waiting) == len(declared.people):
         raise NoEffectiveConsent(
             "the consent covers embedding only, and there is no model to embed with yet",
             hint="train a model first, or record a consent that covers train_model",
@@ -180,207 +243,132 @@ def _encoder_for(site: Site, declared: Declared) -> Encoder | None:
     return encoder
 
 
-def _binding_policy(site: Site) -> BindingPolicy:
+def _known(site: Site, job: _Job) -> VideoRow | None:
+    with site.reading() as connection:
+        refuse_another(connection, job.prints, job.declared)
+        return find_known(connection, job.prints, looked_at=looked_at(job.source))
+
+
+def _skipped(site: Site, source: Source, row: VideoRow, identity: Identity | None, *, dry_run: bool) -> Outcome:
+    """Leave a known video alone, but finish what was to become of its file."""
+    with site.reading() as connection:
+        same = videos.find_by_content(connection, row.content)
+        kept = bound_before(connection, row.content)
+    row = next((one for one in same if one.disposition in _UNFINISHED), row)  # perhaps under other consents or boxes
+    due = row.disposition
+    if due == Disposition.KEEP and kept and site.settings.ingest.source_disposition == "delete":
+        due = Disposition.DELETE_DUE  # kept under an older policy, or a further copy of the file
+    outcome = Outcome(source=source, status="skipped", video_id=row.video_id, disposition=due)
+    return outcome if dry_run or identity is None else _disposed(site, outcome, identity)
+
+
+def _disposed(site: Site, outcome: Outcome, identity: Identity) -> Outcome:
+    """Carry out what was decided about the file when its video was committed."""
+    return outcome if outcome.disposition in ("", "keep") else dispose(site, outcome, identity)
+
+
+def _observing(site: Site, smallest_face: float = 0.0) -> ObserveSettings:
+    table = site.settings.ingest
+    return ObserveSettings(
+        interval=table.detector_interval,
+        crop_size=table.crop_size,
+        crops_per_second=table.crops_per_second,
+        frames_per_tracklet=table.frames_per_tracklet,
+        tracklet_bytes=table.tracklet_budget_kib * 1024,
+        video_bytes=table.video_budget_mib * 1024 * 1024,
+        min_track_frames=table.min_track_frames,
+        smallest_face=smallest_face,
+    )
+
+
+def _smallest_face(site: Site, detector: Detector, seen: VideoStream | Observation) -> float:
+    """Return the longer side in pixels below which a face is dropped: what the policy asks, or the detector needs."""
+    return max(site.settings.ingest.min_face_px, detector.smallest_face(seen.width, seen.height))
+
+
+def _settle(
+    site: Site,
+    job: _Job,
+    observation: Observation,
+    detector: Detector,
+    writes: Watch,
+    *,
+    dry_run: bool,
+    choose: Chooser | None,
+) -> Outcome:
+    """Decide whose every track is, forget the others, and keep what is bound."""
+    require_none(writes)
+    if not observation.tracks:
+        raise UnreadableSource(
+            "no face was found in the video",
+            hint="check the recording, or lower ingest.detector_score or ingest.min_face_px in fabnet.toml",
+            code="NO_FACE",
+        )
+    seen = Seen(
+        source=job.source,
+        named=job.named,
+        observation=observation,
+        binding=_bound(site, job, observation, detector, choose),
+        prints=job.prints,
+        encoder=job.encoder,
+        persisted=writes.count,
+        evidence=evidence(observation, detector, site.settings.ingest.detector_interval, writes),
+    )
+    with site.reading() as connection:  # for every bound track, before anything of it is encoded
+        binding = standing(connection, seen.binding, declare(site, connection, job.named), seen)
+    kept = {track.number for track, _ in binding.bound}
+    for track in observation.tracks:
+        if track.number not in kept:
+            observation.release(track.number)
+    if dry_run:
+        return outcome_of(seen, binding, disposition=disposition_of(site, job.source, binding))
+    return keep(site, replace(seen, binding=binding))
+
+
+def _bound(site: Site, job: _Job, observation: Observation, detector: Detector, choose: Chooser | None) -> Binding:
+    """Bind the tracks: by what the operator says now or said before, by seats, or by there being one face only."""
+    claims = [
+        Assignment(person=job.declared.subject_of[claim.consent_id], frame=claim.frame, box=claim.box)
+        for claim in job.source.boxes
+    ]
+    if choose is not None:
+        claims += choose(observation, job.declared)
+    scene = Scene(
+        persons=job.declared.subjects,
+        assignments=tuple(claims),
+        regions=regions_of(job.camera, job.source.seats, job.declared.subject_of),
+        width=observation.width,
+        height=observation.height,
+        known_camera=job.camera is not None,
+    )
+    binding = bind(observation.tracks, scene, _binding_policy(site, observation, detector))
+    counted = len(binding.bound) + len(binding.dropped) + len(binding.quarantined)
+    if counted != len(observation.tracks):
+        detected = len(observation.tracks)
+        raise IntegrityFailure(f"{detected} tracks were detected but {counted} accounted for", code="COUNTS_BROKEN")
+    return binding
+
+
+def _binding_policy(site: Site, observation: Observation, detector: Detector) -> BindingPolicy:
     table = site.settings.ingest
     return BindingPolicy(
         min_track_frames=table.min_track_frames,
-        min_face_px=table.min_face_px,
+        min_face_px=_smallest_face(site, detector, observation),
         primary_track=table.primary_track,
         max_faces=table.max_faces,
+        max_bystander_share=table.max_bystander_share,
+        unknown_camera=table.unknown_camera,
     )
 
 
-def _conserved(binding: Binding, detected: int) -> None:
-    counted = len(binding.bound) + len(binding.dropped) + len(binding.quarantined)
-    if counted != detected:
-        raise IntegrityFailure(f"{detected} tracks were detected but {counted} accounted for", code="COUNTS_BROKEN")
-
-
-def _crops(site: Site, path: Path, observation: Observation, binding: Binding) -> dict[int, np.ndarray]:
-    """Crop the selected frames of the bound tracks: uint8, (n, size, size, 3) a track."""
-    if not binding.bound:
-        return {}
-    wanted = {track.number: select(track, site.settings.ingest.frames_per_tracklet) for track in binding.bound}
-    return crop_tracks(path, wanted, site.settings.ingest.crop_size, observation.tracks)
-
-
-def _commit(site: Site, source: Source, seen: _Seen, encoder: Encoder | None, prints: Prints) -> Outcome:
-    binding = seen.binding
-    grant = _authorized(site, source)
+def _log_start(site: Site, job: _Job) -> None:
     with site.work() as work:
-        declared = declare(site, work.connection, source.consent_ids)  # a withdrawal that landed meanwhile wins
-        refuse_another(work.connection, prints, declared)
-        if known(work.connection, prints):
-            work.log("ingest.skipped", facts={})
-            return Outcome(path=source.path, status="skipped")
-        video_id = VideoId(new_id())
-        videos.add_video(work.connection, _video_row(site, video_id, seen, prints))
-        track_ids = tuple(
-            _add_bound(site, work, video_id, declared, track, seen.crops[track.number], encoder)
-            for track in binding.bound
-        )
-        for track, reason in binding.dropped:
-            _add_unbound(site, work, video_id, track, TrackStatus.DROPPED, reason)
-        for track in binding.quarantined:
-            _add_unbound(site, work, video_id, track, TrackStatus.QUARANTINED, binding.reason)
-        outcome = _outcome(source, seen, track_ids)
-        record = declared.record
-        work.log(
-            "ingest.completed",
-            facts=_facts(site, outcome),
-            subjects=(opening(site, record, "consent", record.consent_id),),
-        )
-        record_grant(site, work, grant, rows=len(track_ids))
-    return outcome
-
-
-def _authorized(site: Site, source: Source) -> Grant:
-    """Decide about this person's class of consent, for the purpose that the video is kept for."""
-    with site.reading() as connection:
-        declared = declare(site, connection, source.consent_ids)
-    purpose = next(purpose for purpose in INGESTIBLE if purpose in declared.consents)
-    consent = declared.consents[purpose]
-    return authorize(site, "ingest", purpose=purpose, resource=class_of(consent))
-
-
-def _add_bound(
-    site: Site,
-    work: Work,
-    video_id: VideoId,
-    declared: Declared,
-    track: Track,
-    crops: np.ndarray,
-    encoder: Encoder | None,
-) -> TrackId:
-    record, track_id = declared.record, TrackId(new_id())
-    size = site.settings.ingest.crop_size
-    frames = tuple(select(track, site.settings.ingest.frames_per_tracklet))
-    expires = None if encoder else _expiry(site, declared)
-    tracks.add_track(
-        work.connection,
-        tracks.TrackRow(
-            track_id=track_id,
-            video_id=video_id,
-            subject_id=record.subject_id,
-            consent_id=record.consent_id,
-            status=TrackStatus.BOUND,
-            reason="",
-            frames=len(track.boxes),
-            crop_version=crop_version(size),
-            expires_at=expires,
-            created_at=site.clock(),
-        ),
-    )
-    if encoder is not None:
-        seal_page(site, work, record=record, track_id=track_id, frames=frames, crops=crops, encoder=encoder)
-        return track_id
-    context = Context(
-        format="tracklet/1",
-        subject=record.subject_id,
-        consent=record.consent_id,
-        track=track_id,
-        n=len(frames),
-        dim=size,
-    )
-    sealed = seal_to(recipient(site, record, Domain.TRACKLETS), context, crops.tobytes())
-    tracks.add_tracklet(work.connection, track_id, sealed, n=len(frames), size=size, frame_indices=frames)
-    return track_id
-
-
-def _expiry(site: Site, declared: Declared) -> datetime:
-    """Return when the crops must be gone: the policy's retention, or the consent's end where that is sooner."""
-    retained = add_duration(site.clock(), site.settings.ingest.tracklet_retention)
-    return min(retained, declared.ends) if declared.ends else retained
-
-
-def _add_unbound(site: Site, work: Work, video_id: VideoId, track: Track, status: TrackStatus, reason: str) -> None:
-    """Record that a track existed, and nothing about whom it showed or where."""
-    tracks.add_track(
-        work.connection,
-        tracks.TrackRow(
-            track_id=TrackId(new_id()),
-            video_id=video_id,
-            subject_id=None,
-            consent_id=None,
-            status=status,
-            reason=reason,
-            frames=len(track.boxes),
-            crop_version="",
-            expires_at=None,
-            created_at=site.clock(),
-        ),
-    )
-
-
-def _video_row(site: Site, video_id: VideoId, seen: _Seen, prints: Prints) -> videos.VideoRow:
-    binding = seen.binding
-    return videos.VideoRow(
-        video_id=video_id,
-        fingerprint=prints.quarantined if binding.video_quarantined else prints.ingested,
-        content=prints.content,
-        status=_status(binding),
-        frames_read=seen.observation.frames_read,
-        frames_persisted=seen.persisted,
-        detected=len(seen.observation.tracks),
-        bound=len(binding.bound),
-        dropped=len(binding.dropped),
-        quarantined=len(binding.quarantined),
-        drop_reasons=_reasons(binding),
-        policy_sha256=site.policy_sha256,
-        disposition="keep",
-        ingested_at=site.clock(),
-    )
-
-
-def _status(binding: Binding) -> VideoStatus:
-    return VideoStatus.QUARANTINED if binding.video_quarantined else VideoStatus.INGESTED
-
-
-def _outcome(source: Source, seen: _Seen, track_ids: tuple[TrackId, ...]) -> Outcome:
-    binding = seen.binding
-    return Outcome(
-        path=source.path,
-        status=_status(binding),
-        frames_read=seen.observation.frames_read,
-        frames_persisted=seen.persisted,
-        detected=len(seen.observation.tracks),
-        bound=len(binding.bound),
-        dropped=len(binding.dropped),
-        quarantined=len(binding.quarantined),
-        drop_reasons=_reasons(binding),
-        track_ids=track_ids,
-    )
-
-
-def _reasons(binding: Binding) -> dict[str, int]:
-    reasons = Counter(reason for _, reason in binding.dropped)
-    if binding.quarantined:
-        reasons[binding.reason] += len(binding.quarantined)
-    return dict(reasons)
-
-
-def _facts(site: Site, outcome: Outcome) -> dict[str, str | int | dict[str, int]]:
-    return {
-        "status": outcome.status,
-        "frames_read": outcome.frames_read,
-        "frames_persisted": outcome.frames_persisted,
-        "detected": outcome.detected,
-        "bound": outcome.bound,
-        "dropped": outcome.dropped,
-        "quarantined": outcome.quarantined,
-        "drop_reasons": dict(outcome.drop_reasons),
-        "policy": site.policy_sha256,
-        "disposition": "keep",
-    }
-
-
-def _log_start(site: Site, source: Source) -> None:
-    with site.work() as work:
-        declared = declare(site, work.connection, source.consent_ids)  # its keys live as long as this holds
+        declared = declare(site, work.connection, job.named)  # their keys live as long as this holds
+        records = [person.record for person in declared.people.values()]
         work.log(
             "ingest.started",
             facts={},
-            subjects=(opening(site, declared.record, "consent", declared.record.consent_id),),
+            subjects=tuple(opening(site, record, "consent", record.consent_id) for record in records),
         )
 
 

@@ -16,10 +16,13 @@ from fabnet_secure.pipeline.applications import Application
 from fabnet_secure.pipeline.consents import add
 from fabnet_secure.pipeline.context import Place, Site, create_vault, open_site
 from fabnet_secure.pipeline.coverage import find_consent, recipient
+from fabnet_secure.pipeline.prints import content_of
+from fabnet_secure.pipeline.quarantine import Held, HeldTrack, hold
+from fabnet_secure.pipeline.source import Source
 from fabnet_secure.store import tracks, videos
 from fabnet_secure.store.decisions import list_decisions
 from fabnet_secure.store.log_storage import SqlLogStorage
-from fabnet_secure.types import Domain, TrackStatus, new_id
+from fabnet_secure.types import Domain, TrackStatus, VideoId, new_id
 
 START = datetime(2026, 5, 4, 3, 2, 1, 7, tzinfo=UTC)
 
@@ -116,6 +119,13 @@ class Room:
             storage = SqlLogStorage(connection)
             return [read_leaf(blob).act for blob in storage.read_entries(0, storage.size())]
 
+    def facts(self, site: Site, act: str) -> dict:
+        """Return what the last entry of this act says."""
+        with site.reading() as connection:
+            storage = SqlLogStorage(connection)
+            entries = [read_leaf(blob) for blob in storage.read_entries(0, storage.size())]
+        return dict([entry for entry in entries if entry.act == act][-1].facts)
+
     def decisions(self, site: Site):
         """Return every decision, oldest first."""
         with site.reading() as connection:
@@ -156,3 +166,73 @@ def stranger(room, site, monkeypatch) -> Site:
 
     monkeypatch.setattr(context, "os_account", lambda: "stranger")
     return room.open()
+
+
+@pytest.fixture
+def policy(room):
+    """Open the vault again under other settings of ``[ingest]``."""
+
+    def under(**table) -> Site:
+        settings = load([]).settings
+        changed = settings.model_copy(update={"ingest": settings.ingest.model_copy(update=table)})
+        return room.stack.enter_context(open_site(room.place, changed, clock=room.clock))
+
+    return under
+
+
+@pytest.fixture
+def film(room) -> Path:
+    """A file that stands for a video."""
+    path = room.folder / "film.mp4"
+    path.write_bytes(b"moving pictures" * 100)
+    return path
+
+
+@pytest.fixture
+def quarantined(room):
+    """Hold a made-up video with two quarantined tracks; return its id."""
+
+    def held(site: Site, consents, path: Path | None, **changes) -> str:
+        source = Source(path=path, consent_ids=tuple(consents), **changes)
+        content = content_of(site, path) if path is not None else new_id()
+        video_id = VideoId(new_id())
+        seen = tuple(HeldTrack(first=n, last=n + 9, boxes=((n, (1.0, 2.0, 30.5, 40.0)),)) for n in (0, 20))
+        row = videos.VideoRow(
+            video_id=video_id,
+            fingerprint=new_id(),
+            content=content,
+            status=videos.VideoStatus.QUARANTINED,
+            frames_read=30,
+            frames_persisted=0,
+            detected=2,
+            bound=0,
+            dropped=0,
+            quarantined=2,
+            drop_reasons={"crowd": 2},
+            policy_sha256=site.policy_sha256,
+            disposition="keep",
+            ingested_at=room.clock(),
+        )
+        with site.work() as work:
+            videos.add_video(work.connection, row)
+            for _ in seen:
+                tracks.add_track(
+                    work.connection,
+                    tracks.TrackRow(
+                        track_id=new_id(),
+                        video_id=video_id,
+                        subject_id=None,
+                        consent_id=None,
+                        status=TrackStatus.QUARANTINED,
+                        reason="crowd",
+                        frames=10,
+                        crop_version="",
+                        expires_at=None,
+                        created_at=room.clock(),
+                    ),
+                )
+            record = Held(source=source, named=tuple(consents), content=content, reason="crowd", tracks=seen)
+            hold(site, work, video_id, held=record)
+        return video_id
+
+    return held

@@ -1,12 +1,20 @@
 """Which files were opened for writing while a video was read."""
 
 import os
+import resource
 import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from fabnet_secure.pipeline.discard import watch_writes
+import pytest
+
+from fabnet_secure.errors import Gap, IntegrityFailure
+from fabnet_secure.logs import LOGGER
+from fabnet_secure.memory import Swap
+from fabnet_secure.pipeline import discard
+from fabnet_secure.pipeline.discard import Watch, require_memory_stays, require_none, watch_writes
 
 
 def test_every_way_to_write_is_seen(tmp_path):
@@ -54,3 +62,36 @@ def test_an_error_inside_ends_the_watch(tmp_path):
         _ = 1 / 0
     (tmp_path / "a").touch()
     assert seen.count == 0
+
+
+@pytest.mark.parametrize(
+    ("swap", "policy", "refused"),
+    [
+        (Swap.UNENCRYPTED, "refuse", True),
+        (Swap.UNENCRYPTED, "warn", False),
+        (Swap.ENCRYPTED, "refuse", False),
+        (Swap.NONE, "refuse", False),
+    ],
+)
+def test_swap_in_the_clear_is_refused_where_the_policy_says_so(swap, policy, refused, site, monkeypatch, caplog):
+    """Otherwise it is warned of; encrypted swap is neither; core dumps are off in every case."""
+    monkeypatch.setattr(discard, "swap_state", lambda: swap)
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    table = site.settings.ingest.model_copy(update={"unencrypted_swap": policy})
+    strict = replace(site, settings=site.settings.model_copy(update={"ingest": table}))
+    if refused:
+        with pytest.raises(Gap) as caught:
+            require_memory_stays(strict)
+        assert caught.value.code == "SWAP_IN_THE_CLEAR"
+    else:
+        require_memory_stays(strict)
+    assert ("unencrypted swap" in caplog.text) == (swap is Swap.UNENCRYPTED and not refused)
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+
+
+def test_one_written_file_refuses_the_video():
+    """Nothing of a video is kept during whose reading anything was opened for writing."""
+    require_none(Watch())
+    with pytest.raises(IntegrityFailure) as caught:
+        require_none(Watch(paths=["frame.png"]))
+    assert caught.value.code == "FRAMES_PERSISTED"
