@@ -90,12 +90,15 @@ def show(site: Site, consent_id: str) -> Listed:
     return Listed(record=record, events=events, standing=standing(events, site.clock()))
 
 
-def listing(site: Site) -> tuple[Listed, ...]:
-    """Return every consent with its state now, oldest first."""
+def listing(site: Site, subject_ref: str | None = None) -> tuple[Listed, ...]:
+    """Return every consent (of the person whom the site calls ``subject_ref``) with its state now, oldest first."""
     authorize(site, "consent_read")
     now = site.clock()
     with site.reading() as connection:
         found = consents.list_consents(connection)
+        if subject_ref is not None:
+            subject_id = consents.find_subject_by_index(connection, blind_index(site.index_key, subject_ref))
+            found = [(record, events) for record, events in found if record.subject_id == subject_id]
     return tuple(Listed(record=record, events=events, standing=standing(events, now)) for record, events in found)
 
 

@@ -9,13 +9,14 @@ from fabnet_secure.compliance.access import build_access
 from fabnet_secure.compliance.dp import build_dp
 from fabnet_secure.compliance.erasure import build_erasure
 from fabnet_secure.compliance.evidence import SignedEvidence, report_evidence, sign
+from fabnet_secure.compliance.ingest import build_ingest
 from fabnet_secure.compliance.messages import LANGUAGES
 from fabnet_secure.compliance.render import render_html
 from fabnet_secure.compliance.ropa import build_ropa
 from fabnet_secure.compliance.verify import VerifiedReport, verify_report
 from fabnet_secure.crypto.signing import verify_signature
 from fabnet_secure.errors import UsageError
-from fabnet_secure.pipeline import facts
+from fabnet_secure.pipeline import facts, ingest_facts
 from fabnet_secure.pipeline.authorize import authorize, record_grant
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.types import Json
@@ -26,6 +27,7 @@ _CONTENT: Mapping[str, Callable[[Site], dict[str, Json]]] = {
     "dp": lambda site: build_dp(facts.dp(site)),
     "erasure": lambda site: build_erasure(facts.erasure(site)),
     "access": lambda site: build_access(facts.access(site)),
+    "ingest": lambda site: build_ingest(ingest_facts.ingest(site)),
 }
 NAMES = tuple(_CONTENT)
 

@@ -73,3 +73,13 @@ def test_the_jurisdictions_decide_the_laws_named(room, site):
     default = room.consent(site, subject_ref="bob")
     assert consents.show(site, own).record.applicable_laws == ("APPI", "BIPA")
     assert consents.show(site, default).record.applicable_laws == ("GDPR", "APPI")
+
+
+def test_one_persons_consents_are_found_by_what_the_site_calls_them(room, site):
+    """Case and composition do not count; a name nobody has finds nothing."""
+    room.consent(site, subject_ref="Ada@example.org")
+    room.consent(site, subject_ref="Ada@example.org")
+    room.consent(site, subject_ref="ben@example.org")
+    assert len(consents.listing(site, "ada@EXAMPLE.org")) == 2
+    assert consents.listing(site, "nobody") == ()
+    assert len(consents.listing(site)) == 3
