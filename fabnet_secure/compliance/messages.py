@@ -11,6 +11,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "title.dp": ("Differential privacy report", "差分プライバシー報告書"),
     "title.erasure": ("Erasure report", "消去報告書"),
     "title.access": ("Access report", "アクセス報告書"),
+    "title.ingest": ("Ingest report", "取込み報告書"),
     "lead.ropa": (
         (
             "What is processed, for which purpose, on what ground and for how long: GDPR Article 30, with "
@@ -46,6 +47,16 @@ MESSAGES: dict[str, tuple[str, str]] = {
         (
             "誰が、何を、どの目的で、いつ求め、どう判断されたかを、拒否も含めて示す。あわせて、それを記録する"
             "監査ログ全体を検査した結果を示す。"
+        ),
+    ),
+    "lead.ingest": (
+        (
+            "What became of every face in every video: whose consent it was kept under, or why it was dropped or "
+            "held back; and the evidence that no frame was kept."
+        ),
+        (
+            "各動画に映ったすべての顔について、どの同意に基づいて保持されたか、または、なぜ破棄もしくは隔離された"
+            "かを示す。あわせて、フレームが一枚も保存されなかったことの証拠を示す。"
         ),
     ),
     "head.period": ("Period", "対象期間"),
@@ -272,6 +283,94 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "access.outcome": ("Decision", "判断"),
     "access.policy": ("Deciding policy", "適用された規則"),
     "access.default_deny": ("no policy allows it", "許可する規則なし"),
+    # --- ingest
+    "ingest.figure.videos": ("videos", "動画"),
+    "ingest.figure.bound": ("tracks bound to a consent", "同意に紐付けたトラック"),
+    "ingest.figure.dropped": ("tracks dropped before encoding", "符号化前に破棄したトラック"),
+    "ingest.figure.quarantined": ("tracks quarantined", "隔離したトラック"),
+    "ingest.figure.waiting": ("videos waiting for a person", "確認待ちの動画"),
+    "ingest.figure.frames": ("frames kept", "保存したフレーム"),
+    "ingest.findings.heading": ("Findings", "指摘事項"),
+    "ingest.findings.text": (
+        "What contradicts the promise that no frame and no bystander is kept, or leaves it less well evidenced.",
+        "フレームおよび同意のない人物を一切保持しないという約束に反する事実、またはその証拠を弱める事実。",
+    ),
+    "ingest.finding": ("Finding", "指摘"),
+    "ingest.rule": ("Rule", "規則"),
+    "ingest.which": ("Video", "動画"),
+    "ingest.video": ("Video, ingested (UTC)", "動画（取込み日時、UTC）"),
+    "ingest.videos.heading": ("Videos and their tracks", "動画とトラック"),
+    "ingest.videos.text": (
+        "Detected = bound + dropped + quarantined, for every video. Of a dropped track nothing is kept but its count.",
+        "どの動画でも、検出数＝紐付け数＋破棄数＋隔離数が成り立つ。破棄したトラックは、件数のほか何も保持しない。",
+    ),
+    "ingest.status": ("Status", "状態"),
+    "ingest.frames_read": ("Frames read", "読取りフレーム"),
+    "ingest.detected": ("Detected", "検出"),
+    "ingest.bound": ("Bound", "紐付け"),
+    "ingest.dropped": ("Dropped", "破棄"),
+    "ingest.quarantined": ("Quarantined", "隔離"),
+    "ingest.reasons": ("Why dropped or quarantined", "破棄・隔離の理由"),
+    "ingest.times": ("\u00a0×\u00a0{count}", "：{count}\u00a0件"),
+    "ingest.source": ("Source file", "元ファイル"),
+    "ingest.bytes": ("{count} bytes", "{count} バイト"),
+    "ingest.reasons.heading": ("Reasons, all videos", "理由別の集計（全動画）"),
+    "ingest.reason": ("Reason", "理由"),
+    "ingest.tracks": ("Tracks", "トラック"),
+    "ingest.consents.heading": ("Whose consent the bound tracks rest on", "紐付けたトラックの根拠となる同意"),
+    "ingest.consents.text": (
+        "Persons are pseudonyms; “gone since” are tracks that have expired or were erased after a withdrawal.",
+        "人物はすべて仮名で示す。「その後消滅」は、期限切れとなったもの、または撤回後に消去したものをいう。",
+    ),
+    "ingest.consent": ("Consent, and whose (pseudonym)", "同意と、そのデータ主体（仮名）"),
+    "ingest.gone": ("Gone since", "その後消滅"),
+    "ingest.quarantine.heading": ("Quarantine", "隔離"),
+    "ingest.quarantine.text": (
+        (
+            "A video that the program may not decide about waits for a person. No picture of it is kept: what waits is "
+            "a sealed record of where its file is and when each face was seen, destroyed at the deadline."
+        ),
+        (
+            "プログラムだけで判断してはならない動画は、人による確認を待つ。画像は一切保持せず、ファイルの所在と各顔"
+            "の出現時点だけを封緘して記録し、期限が来れば破棄する。"
+        ),
+    ),
+    "ingest.state": ("State", "状態"),
+    "ingest.deadline": ("Deadline (UTC)", "期限（UTC）"),
+    "ingest.resolved": ("Ended (UTC)", "終了（UTC）"),
+    "ingest.discard.heading": ("Evidence of discard", "フレーム破棄の証拠"),
+    "ingest.discard.text": (
+        "Recorded by the program about its own process and its machine while it read the video.",
+        "動画を読み取る間、プログラムが自らのプロセスと実行環境について記録したもの。",
+    ),
+    "ingest.detector.heading": ("How each video was looked at", "顔の検出方法"),
+    "ingest.detector.text": (
+        (
+            "A frame between two looks of the detector is covered by tracks that were followed without doubt; a face "
+            "smaller than the smallest accepted is dropped."
+        ),
+        (
+            "検出器が調べないフレームは、疑いなく追跡できているトラックによって補われる。受け入れる最小の大きさに満た"
+            "ない顔は破棄する。"
+        ),
+    ),
+    "ingest.detector": ("Detector", "検出器"),
+    "ingest.kept": ("Frames kept", "保存フレーム"),
+    "ingest.writes": ("Files written", "書込みファイル"),
+    "ingest.buffers": ("Frame buffers", "フレームバッファ"),
+    "ingest.core_dumps": ("Core dumps", "コアダンプ"),
+    "ingest.swap": ("Swap", "スワップ"),
+    "ingest.temp": ("Database temporaries", "データベースの一時領域"),
+    "ingest.passes": ("Times read", "読取り回数"),
+    "ingest.looked": ("Frames looked at", "検出フレーム"),
+    "ingest.interval": ("Look at least every", "検出間隔（最大）"),
+    "ingest.smallest": ("Smallest face, px", "最小の顔（px）"),
+    "ingest.refusals.heading": ("Refused", "拒否した動画"),
+    "ingest.refusals.text": (
+        "Sources of which nothing was kept, by the reason’s code, over the whole life of the vault.",
+        "何も保持せずに拒否した動画の件数（理由コード別、保管庫の全期間）。",
+    ),
+    "ingest.sources": ("Sources", "件数"),
 }
 
 

@@ -19,7 +19,7 @@ from fabnet_secure.compliance.messages import LANGUAGES, text
 from fabnet_secure.compliance.words import tone, word
 from fabnet_secure.errors import UsageError
 
-KINDS = ("ropa", "dp", "erasure", "access")
+KINDS = ("ropa", "dp", "erasure", "access", "ingest")
 
 # JSON inside <script> may not hold what HTML would read as an end tag or a comment; as \u escapes it is the
 # same JSON.

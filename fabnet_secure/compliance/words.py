@@ -169,16 +169,89 @@ WORDS: dict[str, tuple[str, str]] = {
     "model_read": ("read models", "モデルの閲覧"),
     "role_grant": ("grant a role", "役割の付与"),
     "key_rekey": ("re-wrap keys", "鍵の再封緘"),
+    "quarantine_list": ("list the quarantine", "隔離中の動画の一覧"),
+    "quarantine_release": ("release from quarantine", "隔離の解除"),
+    "quarantine_destroy": ("destroy what is quarantined", "隔離記録の破棄"),
+    # what became of videos, tracks and files
+    "ingested": ("ingested", "取込み済み"),
+    "quarantined": ("quarantined", "隔離"),
+    "held": ("waiting", "確認待ち"),
+    "released": ("released", "解除済み"),
+    "destroyed": ("destroyed", "破棄済み"),
+    "expired": ("deadline passed", "期限到来により破棄"),
+    "keep": ("kept", "保持"),
+    "delete_due": ("to be deleted", "削除予定"),
+    "deleted": ("deleted", "削除済み"),
+    "delete_failed": ("not deleted", "削除できず"),
+    "file_gone": ("was not there any more", "既に存在せず"),
+    "file_changed": ("was another file by then", "別のファイルに置換済み"),
+    "file_symlink": ("was a symbolic link", "シンボリックリンク"),
+    "file_hard_linked": ("has a second name", "別名（ハードリンク）あり"),
+    "file_denied": ("permission denied", "権限なし"),
+    "file_read_only": ("read-only file system", "読取り専用"),
+    "file_not_synced": ("deletion not confirmed by the disk", "ディスクへの反映を確認できず"),
+    "file_system": ("refused by the system", "システムによる拒否"),
+    # why a track was dropped or a video quarantined
+    "too_short": ("seen too briefly", "出現時間が短い"),
+    "too_small": ("too small", "顔が小さい"),
+    "unbound": ("bound to nobody", "該当する同意者なし"),
+    "other_scene": ("in another scene", "別の場面"),
+    "ambiguous": ("not clear whose", "本人を特定できず"),
+    "outside_regions": ("outside every seat", "指定領域の外"),
+    "no_encoder": ("no model to embed with", "埋め込み用モデルなし"),
+    "consent_withdrawn": ("consent withdrawn", "同意の撤回"),
+    "consent_expired": ("consent expired", "同意の期限切れ"),
+    "purpose_not_covered": ("purpose not covered", "目的が同意の範囲外"),
+    "several_faces": ("several faces at once", "複数の顔が同時に出現"),
+    "flickering_face": ("a second face now and then", "第二の顔が断続的に出現"),
+    "crowd": ("a crowd", "多人数"),
+    "bystanders": ("too large a share of bystanders", "同意者以外の割合が過大"),
+    "several_subjects": ("several persons declared", "複数の同意者を申告"),
+    "unknown_camera": ("unknown camera", "未登録のカメラ"),
+    # how a video was read
+    "on": ("on", "有効"),
+    "off": ("off", "無効"),
+    "memory": ("in memory", "メモリ内"),
+    "locked": ("locked in memory", "メモリに固定"),
+    "unlocked": ("not locked", "固定せず"),
+    "swap_none": ("not in use", "未使用"),
+    "swap_encrypted": ("encrypted", "暗号化済み"),
+    "swap_unencrypted": ("unencrypted", "暗号化なし"),
+    "swap_unknown": ("not known", "不明"),
+    # findings of the ingest report and its outcomes
+    "counts_broken": ("tracks do not add up", "トラック数の不一致"),
+    "quarantine_overdue": ("held past its deadline", "隔離期限の超過"),
+    "frames_persisted": ("frames were kept", "フレームの保存"),
+    "files_written": ("files were written meanwhile", "読取り中のファイル書込み"),
+    "source_due": ("source not deleted yet", "元ファイルが未削除"),
+    "source_left": ("source could not be deleted", "元ファイルの削除に失敗"),
+    "discard_unrecorded": ("evidence not recorded", "証拠の記録なし"),
+    "buffers_unlocked": ("frame buffers not locked", "フレームバッファが未固定"),
+    "core_dumps_on": ("core dumps were on", "コアダンプが有効"),
+    "clear_swap": ("swap was unencrypted", "スワップが暗号化されていない"),
+    "unknown_swap": ("state of swap not known", "スワップの状態が不明"),
+    "discard_shown": ("discard evidenced", "破棄の証拠あり"),
+    "discard_gaps": ("evidence incomplete", "証拠に不備あり"),
+    "discard_broken": ("promise not kept", "約束に反する事実あり"),
+    "nothing_ingested": ("nothing ingested", "取込みなし"),
 }
 
+_GOOD = (
+    "complete", "entries_complete", "within_cap", "log_whole", "allow", "gone", "not_refuted", "discard_shown",
+)  # fmt: skip
+_ATTENTION = (
+    "entries_incomplete", "pending", "undecided", "gap", "deny", "not_audited", "reserved",
+    "discard_gaps", "held", "source_due", "source_left", "discard_unrecorded", "buffers_unlocked", "core_dumps_on",
+    "clear_swap", "unknown_swap",
+)  # fmt: skip
+_BAD = (
+    "partial", "over_cap", "refuted", "log_broken", "opens", "alive", "failed",
+    "discard_broken", "counts_broken", "quarantine_overdue", "frames_persisted", "files_written",
+)  # fmt: skip
 _TONES: dict[str, Tone] = {
-    **dict.fromkeys(
-        ("complete", "entries_complete", "within_cap", "log_whole", "allow", "gone", "not_refuted"), "good"
-    ),
-    **dict.fromkeys(
-        ("entries_incomplete", "pending", "undecided", "gap", "deny", "not_audited", "reserved"), "attention"
-    ),
-    **dict.fromkeys(("partial", "over_cap", "refuted", "log_broken", "opens", "alive", "failed"), "bad"),
+    **dict.fromkeys(_GOOD, "good"),
+    **dict.fromkeys(_ATTENTION, "attention"),
+    **dict.fromkeys(_BAD, "bad"),
 }
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,6 +19,16 @@ from fabnet_secure.compliance.erasure import (
     build_erasure,
 )
 from fabnet_secure.compliance.evidence import Header, report_evidence, sign
+from fabnet_secure.compliance.ingest import (
+    Discard,
+    IngestConsent,
+    IngestedVideo,
+    IngestFacts,
+    Quarantine,
+    Refusal,
+    SourceFile,
+    build_ingest,
+)
 from fabnet_secure.compliance.ropa import Activity, Count, Measure, Party, RopaFacts, build_ropa
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
@@ -226,11 +236,80 @@ def access_facts():
     )
 
 
+def one_video(number=20, **changes):
+    """A video with two persons' tracks, read as it should be."""
+    fields = {
+        "video_id": uid(number),
+        "ingested_at": NOON + timedelta(minutes=number),
+        "status": "ingested",
+        "frames_read": 1840,
+        "frames_persisted": 0,
+        "detected": 6,
+        "bound": 3,
+        "dropped": 3,
+        "quarantined": 0,
+        "track_rows": 6,
+        "reasons": {"too_small": 2, "outside_regions": 1},
+        "consents": (
+            IngestConsent(consent_id=uid(7), subject_id=uid(8), tracks=2, gone=1),
+            IngestConsent(consent_id=uid(11), subject_id=uid(12), tracks=1, gone=0),
+        ),
+        "quarantine": None,
+        "source": SourceFile(disposition="deleted", bytes=18_402_311, filesystem="ext4", at=NOON),
+        "discard": Discard(
+            core_dumps="off",
+            buffers_locked=True,
+            swap="none",
+            sqlite_temp="memory",
+            writes_seen=0,
+            frames_detected=412,
+            passes=1,
+            detector="yunet",
+            interval=5,
+            smallest_face_px=48,
+        ),
+        "policy_sha256": "f" * 64,
+    }
+    return IngestedVideo(**fields | changes)
+
+
+def waiting_video(number=21, **changes):
+    """A video that waits for a person, on a machine with swap in the clear."""
+    fields = {
+        "status": "quarantined",
+        "bound": 0,
+        "dropped": 1,
+        "quarantined": 5,
+        "reasons": {"too_short": 1, "several_subjects": 5},
+        "consents": (),
+        "quarantine": Quarantine(
+            reason="several_subjects",
+            state="held",
+            created_at=NOON + timedelta(minutes=number),
+            deadline=NOON + timedelta(days=14, minutes=number),
+            resolved_at=None,
+        ),
+        "source": SourceFile(disposition="keep"),
+    }
+    return one_video(number, **fields | changes)
+
+
+def ingest_facts():
+    clear = replace(one_video().discard, swap="unencrypted")
+    left = SourceFile(disposition="delete_failed", code="hard_linked", filesystem="btrfs")
+    return IngestFacts(
+        as_of=NOON + timedelta(days=1),
+        videos=(one_video(), waiting_video(discard=clear), one_video(22, discard=None, source=left)),
+        refusals=(Refusal(code="NO_FACE", count=3), Refusal(code="CONSENT_WITHDRAWN", count=1)),
+    )
+
+
 CONTENT = {
     "ropa": lambda: build_ropa(ropa_facts()),
     "dp": lambda: build_dp(dp_facts()),
     "erasure": lambda: build_erasure(erasure_facts()),
     "access": lambda: build_access(access_facts()),
+    "ingest": lambda: build_ingest(ingest_facts()),
 }
 
 
@@ -265,4 +344,12 @@ def signed_report(signer):
 @pytest.fixture
 def facts():
     """Return the makers of the made-up site's facts by name."""
-    return {"dp": dp_facts, "ropa": ropa_facts, "access": access_facts, "erasure": one_erasure}
+    return {
+        "dp": dp_facts,
+        "ropa": ropa_facts,
+        "access": access_facts,
+        "erasure": one_erasure,
+        "ingest": ingest_facts,
+        "video": one_video,
+        "waiting": waiting_video,
+    }

@@ -5,6 +5,7 @@ from string import Formatter
 import pytest
 
 from fabnet_secure.compliance.messages import LANGUAGES, MESSAGES, text
+from fabnet_secure.compliance.render import KINDS
 from fabnet_secure.compliance.words import WORDS, tone, word
 from fabnet_secure.types import Domain, Purpose
 
@@ -41,7 +42,7 @@ def test_every_word_is_in_both_languages():
 
 def test_templates_ask_only_for_messages_that_exist_and_leave_none_unused():
     """No key is missing, and none is dead."""
-    computed = {f"{part}.{kind}" for part in ("title", "lead") for kind in ("ropa", "dp", "erasure", "access")}
+    computed = {f"{part}.{kind}" for part in ("title", "lead") for kind in KINDS}
     assert set(MESSAGES) == USED | computed
 
 

@@ -8,6 +8,7 @@ from fabnet_secure.compliance.access import AccessFacts, build_access
 from fabnet_secure.compliance.dp import DpFacts, build_dp
 from fabnet_secure.compliance.erasure import ErasureFacts, build_erasure
 from fabnet_secure.compliance.evidence import Evidence, sign
+from fabnet_secure.compliance.ingest import Discard, IngestFacts, build_ingest
 from fabnet_secure.compliance.render import KINDS, render_html
 from fabnet_secure.compliance.ropa import Activity, RopaFacts, build_ropa
 from fabnet_secure.errors import UsageError
@@ -103,6 +104,9 @@ def test_the_figures_shown_are_the_figures_signed(signed_report, lang):
     access = "".join(outline(render_html(signed_report("access"), lang)).text)
     for shown in ("1,012", "suzuki", "forbid-emotion", "q1mXW7Y9"):
         assert shown in access
+    ingest = "".join(outline(render_html(signed_report("ingest"), lang)).text)
+    for shown in ("1,840", "18,402,311", "RAW-01", "00000007-0a0e", "2026-10-15 12:21:00", "NO_FACE", "412"):
+        assert shown in ingest
 
 
 def test_japanese_names_and_words_survive(signed_report):
@@ -121,6 +125,7 @@ def test_empty_reports_say_so(signed_report, facts, lang):
         "dp": build_dp(DpFacts(runs=(), entries=(), spends=())),
         "erasure": build_erasure(ErasureFacts(erasures=())),
         "access": build_access(AccessFacts(decisions=(), log=facts["access"]().log)),
+        "ingest": build_ingest(IngestFacts(as_of=facts["ingest"]().as_of, videos=(), refusals=())),
         "ropa": build_ropa(
             RopaFacts(
                 controller=whole.controller, activities=(), measures=(), holdings=(), persons=0, consents_effective=0
@@ -148,6 +153,8 @@ def test_rare_facts_are_drawn_too(signed_report, facts):
     dp = facts["dp"]()
     uncapped = build_dp(replace(dp, spends=(replace(dp.spends[0], cap=None),)))
     assert "no cap" in render_html(signed_report("dp", uncapped), "en").decode()
+    bare = build_ingest(replace(facts["ingest"](), videos=(facts["video"](reasons={}, discard=Discard()),)))
+    assert "not recorded" in render_html(signed_report("ingest", bare), "en").decode()
 
 
 def test_contrast_of_text_and_badges_is_aa(signed_report):
