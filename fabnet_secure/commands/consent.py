@@ -106,7 +106,8 @@ def import_table(
             return
         recorded = record(site, applications)
     consents = [_ids(one) for one in recorded]
-    out.result("summary", {"imported": len(recorded), "consents": consents}, [f"imported {len(recorded)} consents"])
+    lines = [f"imported {len(recorded)} consents, in the order of the rows:", *(one.consent_id for one in recorded)]
+    out.result("summary", {"imported": len(recorded), "consents": consents}, lines)
     out.ids(one.consent_id for one in recorded)
 
 
@@ -138,20 +139,23 @@ def show(
 @commands.command("list", epilog=EXIT_STATUS)
 def list_all(
     *,
+    subject_ref: Annotated[
+        str | None, typer.Option("--subject-ref", help="Only this person's, as you wrote it when you recorded them.")
+    ] = None,
     vault: Vault = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
     debug: Debug = False,  # noqa: ARG001  read by program.main
 ) -> None:
-    """List every consent with its state now.
+    """List every consent, or one person's, with its state now.
 
-    Example: fabnet-secure consent list --json
+    Example: fabnet-secure consent list --subject-ref ada@example.org
     """
     from fabnet_secure.pipeline.consents import listing
 
     with opened(vault, key_file) as site:
-        found = [_fields(one) for one in listing(site)]
+        found = [_fields(one) for one in listing(site, subject_ref)]
     out = Output(as_json=as_json, quiet=quiet)
     if as_json:
         for fields in found:

@@ -1,6 +1,7 @@
 """Options that commands share, and how a command opens the vault."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fabnet_secure.errors import KeyProblem, NoVault
+from fabnet_secure.errors import KeyProblem, NoVault, UsageError
+from fabnet_secure.types import is_id
 
 if TYPE_CHECKING:
     from fabnet_secure.pipeline.context import Place, Site
+    from fabnet_secure.pipeline.source import BoxClaim
 
+_NUMBER = r"-?\d{1,6}(?:\.\d{1,6})?"
+_BOX = re.compile(rf"(?P<frame>\d{{1,9}}):(?P<box>{_NUMBER}(?:,{_NUMBER}){{3}})=(?P<consent>[0-9a-f-]{{36}})", re.ASCII)
 EXIT_STATUS = (
     "EXIT STATUS: 0 ok · 1 failed · 2 usage or configuration · 3 finished with findings or partly · 10 no vault or not "
     "migrated · 11 locked by another process · 12 key wrong or missing · 20 no effective consent · 21 access denied · "
@@ -75,3 +80,23 @@ def opened(vault: Path | None, key_file: Path | None) -> "Iterator[Site]":
 
     with open_site(place(vault, key_file), load().settings) as site:
         yield site
+
+
+def read_box(text: str) -> "BoxClaim":
+    """Read ``FRAME:X,Y,W,H=CONSENT_ID``: in this frame (from 0), the face at this box (pixels) is this consent's.
+
+    Raises:
+        UsageError: code ``BOX_INVALID``.
+    """
+    from fabnet_secure.pipeline.source import BoxClaim
+
+    shape = _BOX.fullmatch(text)
+    claimed = None if shape is None else tuple(float(side) for side in shape["box"].split(","))
+    if shape is None or claimed is None or not is_id(shape["consent"]) or min(claimed[2:]) <= 0:
+        raise UsageError(
+            f"no face is named by {text[:80]!r}",
+            hint="write FRAME:X,Y,W,H=CONSENT_ID in pixels, such as 120:310,95,88,102=4dd1…",
+            code="BOX_INVALID",
+        )
+    x, y, width, height = claimed
+    return BoxClaim(consent_id=shape["consent"], frame=int(shape["frame"]), box=(x, y, width, height))

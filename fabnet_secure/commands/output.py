@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 _told: ContextVar[list[dict[str, Any]] | None] = ContextVar("told", default=None)
 _NARROWEST = 24  # a last column narrower than this is not wrapped
 _MOST_SHOWN = 3
+_FRAMES, _UNDER_WAY = "frames", "underway"  # figures of several videos together (pipeline/pool.py)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +137,7 @@ def _width(stream: TextIO) -> int:
     return shutil.get_terminal_size((100, 24)).columns if stream.isatty() else 0
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Write control characters as escapes: an id or a path from outside must not forge lines or move the cursor."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
@@ -155,9 +156,9 @@ def print_error(error: FabnetError, *, as_json: bool) -> None:
                 "exit_code": int(error.exit_code),
             },
         )
-    print(f"error: {_one_line(error.message)}", file=sys.stderr)
+    print(f"error: {one_line(error.message)}", file=sys.stderr)
     if error.hint:
-        print(f"hint: {_one_line(error.hint)}", file=sys.stderr)
+        print(f"hint: {one_line(error.hint)}", file=sys.stderr)
     print(f"[{error.code}]", file=sys.stderr)
 
 
@@ -189,7 +190,8 @@ class Talk:
         if self.quiet or now - self.spoken < (0.2 if terminal else 30.0):
             return
         self.spoken = now
-        shown = self.figures if terminal else {}  # figures such as the loss are private: never into a file
+        # Figures such as the loss are private: never into a file. How many frames were read is not.
+        shown = {name: one for name, one in self.figures.items() if terminal or name in (_FRAMES, _UNDER_WAY)}
         line = self._line(stage, done, total, now - self.started, shown)
         print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
 
@@ -200,9 +202,14 @@ class Talk:
 
     @staticmethod
     def _line(stage: str, done: int, total: int | None, seconds: float, figures: Mapping[str, float]) -> str:
-        rate = done / seconds if seconds > 0 else 0.0
-        parts = [f"{stage}: {done}" + (f"/{total}" if total else ""), f"{rate:.1f}/s"]
+        finished = done + figures.get(_UNDER_WAY, 0.0)
+        rate = finished / seconds if seconds > 0 else 0.0
+        parts = [f"{stage}: {done}" + (f"/{total}" if total else "")]
+        parts.append(
+            f"{figures[_FRAMES] / seconds:.0f} frames/s" if _FRAMES in figures and seconds else f"{rate:.1f}/s"
+        )
         if total and rate:
-            parts.append(f"ETA {max(0.0, (total - done) / rate):.0f} s")
-        parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items()]
+            parts.append(f"ETA {max(0.0, (total - finished) / rate):.0f} s")
+        others = {name: one for name, one in figures.items() if name not in (_FRAMES, _UNDER_WAY)}
+        parts += [f"{name.replace('_', ' ')} {value:.4g}" for name, value in others.items()]
         return "  ".join(parts)

@@ -22,6 +22,7 @@ from fabnet_secure.commands import (
     init,
     model,
     policy,
+    quarantine,
     query,
     report,
     settings,
@@ -47,8 +48,11 @@ def build() -> typer.Typer:
     program.callback()(_root)
     program.command("init", rich_help_panel=_PIPELINE, epilog=EXIT_STATUS)(init.init)
     program.add_typer(consent.commands, name="consent", rich_help_panel=_GOVERN)
-    program.command("ingest", rich_help_panel=_PIPELINE, epilog=EXIT_STATUS)(ingest.ingest)
+    program.command(
+        "ingest", cls=ingest.WithWatch, no_args_is_help=True, rich_help_panel=_PIPELINE, epilog=EXIT_STATUS
+    )(ingest.ingest)
     program.add_typer(track.commands, name="track", rich_help_panel=_PIPELINE)
+    program.add_typer(quarantine.commands, name="quarantine", rich_help_panel=_PIPELINE)
     program.add_typer(train.commands, name="train", rich_help_panel=_PIPELINE)
     program.add_typer(model.commands, name="model", rich_help_panel=_PIPELINE)
     program.command("embed", rich_help_panel=_PIPELINE, epilog=EXIT_STATUS)(model.embed)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import typer.main
+from typer.core import TyperGroup
 
 from fabnet_secure.commands.options import EXIT_STATUS
 from fabnet_secure.commands.program import build
@@ -31,10 +32,9 @@ def reference() -> str:
 
 def _walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     for name, child in getattr(command, "commands", {}).items():
-        if getattr(child, "commands", None):
-            yield from _walk(child, f"{path} {name}")
-        else:
+        if not isinstance(child, TyperGroup):
             yield f"{path} {name}", child
+        yield from _walk(child, f"{path} {name}")
 
 
 def _section(path: str, command: Any) -> list[str]:

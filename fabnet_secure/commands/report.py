@@ -11,7 +11,7 @@ from fabnet_secure.errors import UsageError
 
 
 def report(
-    name: Annotated[str, typer.Argument(help="ropa, dp, erasure, access, all, or verify.")],
+    name: Annotated[str, typer.Argument(help="ropa, dp, erasure, access, ingest, all, or verify.")],
     file: Annotated[Path | None, typer.Argument(help="For 'verify': the report.", show_default=False)] = None,
     *,
     form: Annotated[str, typer.Option("--format", help="json or html.")] = "json",

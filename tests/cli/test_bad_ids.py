@@ -60,24 +60,22 @@ def test_a_consent_that_does_not_hold(shell, which, code):
     assert consent in said["hint"]
 
 
-def test_one_dead_consent_refuses_the_video(shell):
-    """A living consent beside a withdrawn one does not save the video."""
-    living, dead = shell.named["consents"][0], shell.named["withdrawn"]
-    command = ("ingest", shell.clip("spare"), "--consent", living, "--consent", dead)
-    shell.refused(*command, status=20, code="CONSENT_WITHDRAWN", logs=DENIED)
-
-
 def test_another_persons_video_cannot_be_decided(shell):
     """A file that is bound to one person is refused under another's consent: status 23."""
     command = ("ingest", shell.clip("person-1"), "--consent", shell.named["consents"][1])
     shell.refused(*command, status=23, code="SOURCE_OF_ANOTHER", logs=("ingest.refused",))
 
 
-def test_consents_of_two_people_cannot_be_decided(shell):
-    """Two people's consents on one video: who is who cannot be decided: status 23."""
+@pytest.mark.parametrize("other", ["living", "withdrawn"])
+def test_consents_of_two_people_cannot_be_decided(shell, other):
+    """Two people's consents on one video, nobody's word on who is who: quarantined, whether or not both stand."""
     first, second, _ = shell.named["consents"]
-    command = ("ingest", shell.clip("person-1"), "--consent", first, "--consent", second)
-    shell.refused(*command, status=23, code="SEVERAL_SUBJECTS", logs=("ingest.refused",))
+    named = second if other == "living" else shell.named["withdrawn"]
+    result = shell.run("ingest", shell.clip("spare"), "--consent", first, "--consent", named, "--json")
+    assert result.status == 3
+    assert result.last["videos"]["quarantined"] == 1
+    assert result.last["drop_reasons"] == {"several_subjects": 1}
+    assert result.last["track_ids"] == []
 
 
 @pytest.mark.parametrize("purpose", ["emotion_inference", "identity_matching", "share_third_party"])

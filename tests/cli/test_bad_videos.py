@@ -72,7 +72,7 @@ REFUSED = "ingest.refused"
         (_sound, "SOURCE_AUDIO_ONLY", (REFUSED,)),
         (_no_frames, "SOURCE_NO_FRAMES", (REFUSED,)),
         (_cut, "SOURCE_TRUNCATED", (REFUSED,)),
-        (_folder, "SOURCE_NOT_FILE", (REFUSED,)),
+        (_folder, "SOURCE_MISSING", ()),
         (_pipe, "SOURCE_NOT_FILE", (REFUSED,)),
         (_grey, "NO_FACE", ("ingest.started", REFUSED)),
     ],
@@ -132,3 +132,11 @@ def test_the_largest_track_is_bound_only_where_the_site_says_so(shell):
     summary = shell.json("ingest", shell.clip("two-people"), "--consent", shell.named["consents"][0])
     assert summary["tracks"]["bound"] == 1
     assert summary["tracks"]["quarantined"] == 0
+
+
+def test_budgets_that_hold_no_crop_are_refused_before_any_video(shell):
+    """One error for the whole run, with the policy's name; nothing is logged as a refused video."""
+    settings = shell.folder / "fabnet.toml"
+    settings.write_text(settings.read_text("utf-8") + "[ingest]\ntracklet_budget_kib = 16\n", "utf-8")
+    command = ("ingest", shell.clip("spare"), "--consent", shell.named["consents"][0])
+    shell.refused(*command, status=2, code="POLICY_INVALID")

@@ -22,6 +22,9 @@ def _commands(shell):
         ("ingest", shell.clip("spare"), "--consent", consent),
         ("ingest", "nowhere.mp4", "--consent", "nobody"),
         ("track", "list"),
+        ("quarantine", "list"),
+        ("quarantine", "release", "nothing", "--dry-run"),
+        ("quarantine", "destroy", "nothing", "--dry-run"),
         ("train", "plan", "--epsilon", "1", "--delta", "1e-2"),
         ("train", "run", "--plan", named["plan"]),
         ("embed", "--model", named["model"]),
@@ -40,6 +43,7 @@ def _commands(shell):
         ("audit", "verify"),
         ("audit", "export", "log"),
         ("report", "ropa", "--out", "ropa.json"),
+        ("report", "ingest", "--out", "ingest.json"),
         ("report", "all", "--out", "reports"),
     ]
 
@@ -64,6 +68,8 @@ def test_an_environment_variable_is_no_identity(shell, monkeypatch):
     ("role", "may", "may_not"),
     [
         ("ingestor", ("track", "list"), ("consent", "list")),
+        ("ingestor", ("quarantine", "list"), ("quarantine", "destroy", "nothing")),
+        ("dpo", ("quarantine", "list"), ("quarantine", "release", "nothing", "--dry-run")),
         ("analyst", ("model", "list"), ("budget", "show")),
         ("trainer", ("budget", "show"), ("audit", "verify")),
         ("auditor", ("audit", "verify"), ("track", "list")),

@@ -45,7 +45,9 @@ def test_an_embedding_is_rehearsed(shell):
     command = ("embed", "--model", shell.named["model"])
     said = _rehearsed(shell, *command)
     done = shell.json(*command)
-    assert (said["tracks"], said["embeddings"]) == (done["tracks"], done["embeddings"]) == (1, 20)
+    assert (said["tracks"], said["embeddings"]) == (done["tracks"], done["embeddings"])
+    assert done["tracks"] == 1
+    assert done["embeddings"] >= 4
     assert _rehearsed(shell, *command)["tracks"] == 0
 
 
