@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,9 @@ import torch
 
 from fabnet_secure.commands.program import main
 from fabnet_secure.config import load
+from fabnet_secure.pipeline import context
 from fabnet_secure.pipeline.context import Place, open_site
+from fabnet_secure.store.database import open_vault_database
 from fabnet_secure.synth.clip import write_clip
 from fabnet_secure.types import utc_now
 
@@ -37,6 +40,8 @@ controller_name = "Journeys Ltd"
 dpo = "Officer"
 [ingest]
 frames_per_tracklet = 8
+crops_per_second = 25.0
+detector_interval = 1
 crop_size = 64
 {ingest}
 [train]
@@ -340,3 +345,44 @@ def postgres_url() -> Iterator[str]:
         with engine.connect() as connection:
             connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
         engine.dispose()
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Return a function that lets ``act()`` happen once, right before (or after) ``module.name`` runs."""
+
+    def put(module, name, act, *, after=False):
+        real, waiting = getattr(module, name), [act]
+
+        def interrupted(*arguments, **options):
+            if waiting and not after:
+                waiting.pop()()
+            answer = real(*arguments, **options)
+            if waiting:
+                waiting.pop()()
+            return answer
+
+        monkeypatch.setattr(module, name, interrupted)
+
+    return put
+
+
+@pytest.fixture
+def leave(program, monkeypatch):
+    """Return a function that withdraws a consent; ``beside_reader`` while somebody reads an older snapshot.
+
+    A reader keeps deleted pages in the write-ahead log: the withdrawal does all it can, says so, and is finished by
+    running it again.
+    """
+
+    def end(consent_id, *, beside_reader=False):
+        with monkeypatch.context() as patch:
+            if beside_reader:
+                patch.setattr(context, "open_vault_database", partial(open_vault_database, lock_timeout_s=0.1))
+            said = program("subject", "withdraw", consent_id, "--confirm", consent_id)
+        if beside_reader:
+            assert (said.status, said.last["code"]) == (11, "WAL_BUSY")
+        else:
+            assert (said.status, said.last["outcome"]) == (0, "complete")
+
+    return end

@@ -35,7 +35,9 @@ setattr(owner, name, doomed)
 from fabnet_secure.commands.program import main
 sys.exit(main(arguments))
 """
-CONTEXT, INGEST, WITHDRAW = (f"fabnet_secure.pipeline.{name}:" for name in ("context", "ingest", "withdraw"))
+CONTEXT, INGEST, KEEP, WITHDRAW = (
+    f"fabnet_secure.pipeline.{name}:" for name in ("context", "ingest", "keep", "withdraw")
+)
 FINISH = "fabnet_secure.store.database:Work.finish"
 COMMIT = "fabnet_secure.store.database:allow_commit"
 
@@ -86,9 +88,10 @@ def test_an_init_that_was_killed_is_finished_by_another(place, when, count, home
 @pytest.mark.parametrize(
     ("place", "when"),
     [
-        (INGEST + "crop_tracks", "after"),
-        (INGEST + "record_grant", "after"),
-        (INGEST + "_commit", "after"),
+        (INGEST + "observe", "after"),
+        (INGEST + "bind", "after"),
+        (KEEP + "record_grant", "after"),
+        (INGEST + "keep", "after"),
     ],
 )
 def test_an_ingest_that_was_killed_is_finished_by_another(place, when, ingested, home, clips, killed, ok):
@@ -97,7 +100,7 @@ def test_an_ingest_that_was_killed_is_finished_by_another(place, when, ingested,
     command = ("ingest", str(clips / "dan.mp4"), "--consent", ingested.consents["ben"])
     killed(place, when, *command)
     ok("audit", "verify")
-    committed = place.endswith("_commit")
+    committed = place.endswith(":keep")
     if not committed:
         openings = home.state()["log_opening"]
         assert home.state() == before | {"log_opening": openings}

@@ -125,8 +125,9 @@ def test_no_pixel_vector_or_name_is_in_any_file(home, lived, stamped, python):
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
-def test_an_ingest_opens_nothing_for_writing_outside_the_vault(home, ingested, clips, python, tmp_path):
-    """The system's own record of every file opened for writing, by any library: the vault, and nothing else."""
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_ingest_opens_nothing_for_writing_outside_the_vault(jobs, home, ingested, clips, python, tmp_path):
+    """The system's own record of every file opened for writing, by any library or worker: the vault, nothing else."""
     trace = tmp_path / "trace.txt"
     calls = (
         "open,openat,openat2,creat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,mknod,mknodat,memfd_create"
@@ -139,7 +140,8 @@ def test_an_ingest_opens_nothing_for_writing_outside_the_vault(home, ingested, c
     done = subprocess.run(
         [
             *("strace", "-f", "-y", "-qq", "-s", "4096", "-e", f"trace={calls}", "-o", str(trace)),
-            *(*program, "ingest", str(clips / "dan.mp4"), "--consent", ingested.consents["ben"]),
+            *(*program, "ingest", str(clips / "dan.mp4"), str(clips / "eve.mp4"), "--jobs", jobs),
+            *("--consent", ingested.consents["ben"]),
         ],
         cwd=home.folder,
         env=home.surroundings(),

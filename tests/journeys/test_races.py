@@ -1,58 +1,15 @@
 """What happens to a consent while an act is under way: the consent wins; and no act without its log entry."""
 
 import json
-from functools import partial
 
 import pytest
 
 from fabnet_secure.errors import NoEffectiveConsent
 from fabnet_secure.fabnet import train as trainer
-from fabnet_secure.pipeline import context, embed, ingest, query, train, withdraw
+from fabnet_secure.pipeline import embed, ingest, keep, query, train, withdraw
 from fabnet_secure.progress import Silent
-from fabnet_secure.store.database import open_vault_database
 
 QUESTION = ("--top", "40", "--purpose", "query_internal")
-
-
-@pytest.fixture
-def meanwhile(monkeypatch):
-    """Return a function that lets ``act()`` happen once, right before (or after) ``module.name`` runs."""
-
-    def put(module, name, act, *, after=False):
-        real, waiting = getattr(module, name), [act]
-
-        def interrupted(*arguments, **options):
-            if waiting and not after:
-                waiting.pop()()
-            answer = real(*arguments, **options)
-            if waiting:
-                waiting.pop()()
-            return answer
-
-        monkeypatch.setattr(module, name, interrupted)
-
-    return put
-
-
-@pytest.fixture
-def leave(program, monkeypatch):
-    """Return a function that withdraws a consent; ``beside_reader`` while somebody reads an older snapshot.
-
-    A reader keeps deleted pages in the write-ahead log: the withdrawal does all it can, says so, and is finished by
-    running it again.
-    """
-
-    def end(consent_id, *, beside_reader=False):
-        with monkeypatch.context() as patch:
-            if beside_reader:
-                patch.setattr(context, "open_vault_database", partial(open_vault_database, lock_timeout_s=0.1))
-            said = program("subject", "withdraw", consent_id, "--confirm", consent_id)
-        if beside_reader:
-            assert (said.status, said.last["code"]) == (11, "WAL_BUSY")
-        else:
-            assert (said.status, said.last["outcome"]) == (0, "complete")
-
-    return end
 
 
 class Leaving(Silent):
@@ -78,16 +35,23 @@ def rows_of(home):
 
 
 @pytest.mark.parametrize(
-    ("moment", "after"),
-    [("_log_start", False), ("observe", False), ("crop_tracks", False), ("_commit", False), ("_authorized", True)],
+    ("room", "moment", "after"),
+    [
+        (ingest, "_log_start", False),
+        (ingest, "observe", False),
+        (ingest, "bind", False),
+        (ingest, "keep", False),
+        (keep, "_authorized", True),
+    ],
+    ids=["start", "read", "bind", "keep", "authorized"],
 )
 def test_a_withdrawal_during_an_ingest_wins(
-    moment, after, ingested, home, clips, program, meanwhile, leave, ok, consent_of
+    room, moment, after, ingested, home, clips, program, meanwhile, leave, ok, consent_of
 ):
     """Whatever the ingest had reached, nothing of the video is kept, and the next video is taken in all the same."""
     dan = ok(*consent_of("dan@example.org"))["consent_id"]
     before = rows_of(home)
-    meanwhile(ingest, moment, lambda: leave(dan), after=after)
+    meanwhile(room, moment, lambda: leave(dan), after=after)
     manifest = home.folder / "two.csv"
     rows = (f"{clips / 'dan.mp4'},{dan}", f"{clips / 'eve.mp4'},{ingested.consents['ben']}")
     manifest.write_text("\n".join(("video,consent_id", *rows)), "utf-8")
@@ -105,7 +69,7 @@ def test_a_withdrawal_during_an_ingest_wins(
 def test_a_consent_that_expires_during_an_ingest_leaves_nothing(ingested, home, clips, site, clock, meanwhile):
     """Effectiveness is asked again inside the transaction, at the time of the transaction."""
     before = rows_of(home)
-    meanwhile(ingest, "crop_tracks", lambda: clock.forward(days=400))
+    meanwhile(ingest, "observe", lambda: clock.forward(days=400))
     source = ingest.Source(path=clips / "dan.mp4", consent_ids=(ingested.consents["ben"],))
     (outcome,) = ingest.ingest(site, [source], progress=Silent())
     assert (outcome.status, outcome.error.code) == ("refused", "CONSENT_EXPIRED")

@@ -245,7 +245,7 @@ def report(story):
     written = story.ok("report", "all", "--out", "reports")["files"]
     assert sorted(written) == sorted(
         f"reports/{name}.{form}"
-        for name in ("ropa", "dp", "erasure", "access")
+        for name in ("ropa", "dp", "erasure", "access", "ingest")
         for form in ("json", "en.html", "ja.html")
     )
     for file in written:
