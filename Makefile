@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types layers bench docs lock clean
+.PHONY: demo test soak check lint types layers bench docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -26,6 +26,9 @@ demo: $(READY) ## The whole story on synthetic people, one to two minutes
 test: $(READY) ## All tests (real clips and PostgreSQL where they are there)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
+soak: $(READY) ## The slow tests: thousands of damaged files, pictures of 16K
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
 lint: $(READY) ## ruff: rules, bans, format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,7 +43,7 @@ check: ## What CI runs: lint, types, layers, demo, tests
 	bash .ci/run
 
 bench: $(READY) ## One JSON line a metric: make bench, make bench METRIC=name
-	$(BIN)/python -m benchmarks $(METRIC)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks $(METRIC)
 
 docs: $(READY) ## Write docs/cli.md from the program itself
 	$(BIN)/python -m fabnet_secure.commands.reference > docs/.cli.md && mv docs/.cli.md docs/cli.md

@@ -1,55 +1,46 @@
-"""Run every metric, or the one that is named, and print a JSON line each.
+"""Run every metric, or those named, and print a JSON line each; ``profile`` prints where an ingest's time goes.
 
-Times are medians of interleaved rounds, metric and baseline in turn, so that a machine whose speed drifts drifts for
-both alike.
+Exit status: 0, whether goals are met or not (each line says so); 2 when a name is not known. What cannot be measured
+on this machine is said on standard error and in its line, and the others go on.
 """
 
-import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
+import tempfile
+from pathlib import Path
 
 from benchmarks import metrics
+from benchmarks.clips import Shelf
+from benchmarks.harness import SkippedError, line
+from benchmarks.stages import print_profile
 
-ROUNDS = 5
+PROFILE = "profile"
 
 
 def main(names: list[str]) -> int:
-    """Measure and print; 2 when a name is not known."""
-    unknown = [name for name in names if name not in metrics.ALL]
+    """Measure and print."""
+    unknown = [name for name in names if name not in {*metrics.ALL, PROFILE}]
     if unknown:
-        print(f"unknown metric: {', '.join(unknown)}; one of: {', '.join(metrics.ALL)}", file=sys.stderr)
+        known = ", ".join([*metrics.ALL, PROFILE])
+        print(f"unknown metric: {', '.join(unknown)}; one of: {known}", file=sys.stderr)
         return 2
-    for name in names or list(metrics.ALL):
-        metric = metrics.ALL[name]()
-        ours, theirs = interleaved(metric.measured, metric.baseline)
-        print(
-            json.dumps(
-                {
-                    "metric": name,
-                    "value": round(metric.units / ours, 3),
-                    "unit": metric.unit,
-                    "ratio": round(theirs / ours, 4),
-                    "baseline": metric.baseline_name,
-                    "goal": metric.goal,
-                }
-            ),
-            flush=True,
-        )
+    with tempfile.TemporaryDirectory(prefix="fabnet-bench-") as folder:
+        shelf = Shelf(Path(folder))
+        for name in names or [name for name in metrics.ALL if name not in metrics.ONLY_WHEN_NAMED]:
+            if name == PROFILE:
+                print_profile(shelf)
+            else:
+                measure(name, shelf)
     return 0
 
 
-def interleaved(measured: Callable[[], object], baseline: Callable[[], object]) -> tuple[float, float]:
-    """Return the median seconds of both, run in turn after one warm-up each."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(ROUNDS + 1):
-        for side, work in enumerate((measured, baseline)):
-            start = time.perf_counter()
-            work()
-            if turn:
-                times[side].append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+def measure(name: str, shelf: Shelf) -> None:
+    """Print one metric's line."""
+    try:
+        body = metrics.ALL[name](shelf).to_json(name)
+    except SkippedError as reason:
+        print(f"SKIPPED {name}: {reason}", file=sys.stderr, flush=True)
+        body = {"metric": name, "skipped": str(reason)}
+    print(line(body), flush=True)
 
 
 if __name__ == "__main__":
