@@ -89,8 +89,8 @@ def ingest(
 
     Example: fabnet-secure ingest talk.mp4 --consent 4dd1…
 
-    Faces are found and tracked; a track that cannot be bound to a declared person is dropped before anything is
-    computed from it. Who is who among several people is said by seats (--seat, or the camera in fabnet.toml), by boxes
+    Faces are found and tracked; a track that cannot be bound to a declared person is dropped before anything of it is
+    encoded. Who is who among several people is said by seats (--seat, or the camera in fabnet.toml), by boxes
     in the manifest, or afterwards by 'track bind'; a video that nobody can decide is quarantined: nothing of it is
     kept. Ingesting the same file under the same consents again does nothing, so a run that was cut off is run again.
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fabnet_secure.pipeline import keep
+from fabnet_secure.pipeline import ingest, keep
 
 SEATS = """
 [[camera]]
@@ -113,3 +113,39 @@ def test_the_evidence_of_discard_stands_beside_each_video(home, desk, clips, ok)
     assert (told["core_dumps"], told["traceable"], told["sqlite_temp"]) == ("off", False, "memory")
     assert told["detector"] == {"name": "yunet-2023mar-int8bq", "interval": 1, "factor": 2, "smallest_face_px": 48}
     assert told["frames_detected"] == 24
+
+
+def test_candidates_are_zeroed_when_the_file_vanishes(home, desk, clips, program, meanwhile, monkeypatch):
+    """Whatever refuses a video after it was read: what was held of its faces is wiped."""
+    film = home.folder / "two.mp4"
+    film.write_bytes((clips / "two.mp4").read_bytes())
+    seen = []
+    real = ingest.observe
+
+    def watched(*arguments, **options):
+        seen.append(real(*arguments, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(ingest, "observe", watched)
+    meanwhile(ingest, "_unchanged", film.unlink)
+    said = program("ingest", str(film), "--consent", desk[0])
+    assert said.last["code"] == "SOURCE_GONE"
+    (observation,) = seen
+    assert len(observation.tracks) == 2
+    assert all(not observation.candidates(track.number) for track in observation.tracks)
+
+
+def test_a_further_copy_is_deleted_where_the_policy_says_so(home, desk, clips, ok):
+    """A file kept under an older policy goes when it comes again; a dry run leaves it."""
+    left, right = desk
+    film = home.folder / "two.mp4"
+    film.write_bytes((clips / "two.mp4").read_bytes())
+    command = ("ingest", str(film), "--camera", "desk", "--seat", f"left={left}", "--seat", f"right={right}")
+    ok(*command)
+    text = (home.folder / "fabnet.toml").read_text("utf-8")
+    changed = text.replace("[ingest]", '[ingest]\nsource_disposition = "delete"')
+    (home.folder / "fabnet.toml").write_text(changed, "utf-8")
+    rehearsed = ok(*command, "--dry-run")
+    assert (rehearsed["videos"]["skipped"], film.exists()) == (1, True)
+    assert ok(*command)["videos"]["skipped"] == 1
+    assert not film.exists()
