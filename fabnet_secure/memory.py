@@ -27,6 +27,7 @@ import numpy.typing as npt
 _PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
 _MADV_WIPEONFORK = 18  # not among mmap's constants; Linux 4.14
+_HUGE_PAGE = 2 << 20
 _LINUX = sys.platform == "linux"
 
 
@@ -79,15 +80,24 @@ def locked_zeros(shape: tuple[int, ...] | int, dtype: npt.DTypeLike = np.uint8) 
     Returns:
         The array, and whether :func:`lock` succeeded.
     """
+    array = unlocked_zeros(shape, dtype)
+    return array, lock(array)
+
+
+def unlocked_zeros(shape: tuple[int, ...] | int, dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
+    """Make what :func:`locked_zeros` makes, for a caller who calls :func:`lock` before anything is written there.
+
+    Locking makes the kernel find and zero every page, 0.1 s a gigabyte; another thread can do it meanwhile.
+    """
     dimensions = (shape,) if isinstance(shape, int) else tuple(shape)
     kind = np.dtype(dtype)
     length = math.prod(dimensions) * kind.itemsize
     pages = mmap.mmap(-1, max(1, length), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if _LINUX:
-        with contextlib.suppress(OSError):
-            pages.madvise(_MADV_WIPEONFORK)
-    array = np.frombuffer(pages, kind, math.prod(dimensions)).reshape(dimensions)
-    return array, lock(array)
+        for advice in (_MADV_WIPEONFORK, *([mmap.MADV_HUGEPAGE] if length >= _HUGE_PAGE else [])):
+            with contextlib.suppress(OSError):
+                pages.madvise(advice)
+    return np.frombuffer(pages, kind, math.prod(dimensions)).reshape(dimensions)
 
 
 def harden() -> Hardening:

@@ -4,12 +4,14 @@ Identifiers are distinct types (a track's id cannot be passed where a consent's 
 RFC 8785: the same value always gives the same bytes, which is what is signed, hashed and bound to ciphertexts.
 """
 
+import contextlib
+import json
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import NewType, TypeAlias
+from typing import Any, NewType, TypeAlias
 
 import rfc8785
 
@@ -30,6 +32,8 @@ ErasureId = NewType("ErasureId", str)
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Clock: TypeAlias = Callable[[], datetime]
 
+_MAX_SAFE_INTEGER = (1 << 53) - 1
+_ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 
 
@@ -51,6 +55,18 @@ class Domain(StrEnum):
     EMBEDDINGS = "embeddings"
     IDENTITY = "identity"
     EVIDENCE = "evidence"
+
+
+class KeyDomain(StrEnum):
+    """What a domain key wraps: the data keys of one :class:`Domain`, or secrets of the whole vault for one duty."""
+
+    TRACKLETS = "tracklets"
+    EMBEDDINGS = "embeddings"
+    IDENTITY = "identity"
+    EVIDENCE = "evidence"
+    LOG = "log"  # the log's signing seed and the index key: whoever writes
+    REPORT = "report"  # the reports' signing seed
+    HOLD = "hold"  # the keys of quarantined records
 
 
 class TrackStatus(StrEnum):
@@ -80,7 +96,7 @@ def utc_now() -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """Write an aware time as RFC 3339 in UTC with microseconds, e.g. ``2026-01-02T03:04:05.000006Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def parse_rfc3339(text: str) -> datetime:
@@ -104,7 +120,31 @@ def canonical_json(value: Json) -> bytes:
     Raises:
         UsageError: the value has no canonical form (NaN, infinity, an integer beyond 2^53).
     """
+    if _is_plain(value):
+        with contextlib.suppress(UnicodeEncodeError):
+            return _ENCODE(value).encode("utf-8")
     try:
         return rfc8785.dumps(value)
     except rfc8785.CanonicalizationError as error:
         raise UsageError("a value has no canonical JSON form", hint=str(error)) from error
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether Python's own encoder writes ``value`` as RFC 8785 does; ten times as fast as the exact one.
+
+    So it is for texts, safe integers, true, false and null, in lists and in objects with ASCII keys: what differs is
+    how floats are written and how other keys are sorted.
+    """
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return bool(-_MAX_SAFE_INTEGER <= value <= _MAX_SAFE_INTEGER)
+    if kind is dict:
+        for key, inner in value.items():
+            if type(key) is not str or not key.isascii() or (type(inner) is not str and not _is_plain(inner)):
+                return False
+        return True
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, value))
+    return False

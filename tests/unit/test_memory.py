@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,14 @@ def test_an_array_of_ones_own_can_be_locked():
     assert lock(array[::2])
     assert locked_kib() - before >= 3 * 1024
     assert array.all()
+
+
+def test_room_can_be_made_first_and_locked_by_another_thread():
+    """What is to be locked later is zero, its own, and large enough for huge pages where the kernel has them."""
+    array = memory.unlocked_zeros((3 << 20,), np.uint8)
+    assert not array.any()
+    with ThreadPoolExecutor(1) as side:
+        assert side.submit(memory.lock, array).result() == memory.lock(array)
 
 
 def test_nothing_to_lock_is_not_locked():

@@ -4,6 +4,7 @@ import uuid
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,3 +106,22 @@ def test_what_has_no_canonical_form(value):
     """NaN, infinities and integers that JSON's readers would round are refused."""
     with pytest.raises(UsageError):
         canonical_json(value)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 54), 1 << 54) | st.text() | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(plain)
+def test_the_fast_way_writes_what_the_exact_one_writes(value):
+    """Whatever the value, the bytes (or the refusal) are those of the RFC 8785 library."""
+    try:
+        exact = rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        with pytest.raises((UsageError, type(error))):
+            canonical_json(value)
+    else:
+        assert canonical_json(value) == exact
