@@ -10,12 +10,16 @@ Form of a stored blob, ``H = "FSE1" || kind`` (5 bytes), ``C`` the context's can
 * kind 1, ``H || Cobblestone-256(key = HKDF-SHA256(S, "fabnet-secure/seal/v1"), context = H || C)``;
 * kind 2, ``H || W || Cobblestone-256(key = K, context = H || C)``, with ``K`` 32 fresh random bytes and ``W``
   (80 bytes) ``K`` sealed by HPKE base mode (RFC 9180, X25519, HKDF-SHA256, AES-256-GCM; info = ``C``) to the X25519 key
-  whose private scalar is ``HKDF-SHA256(S, "fabnet-secure/hpke/v1")``.
+  whose private scalar is ``HKDF-SHA256(S, "fabnet-secure/hpke/v1")``;
+* kind 3, for pages that are opened ten thousand at a time: ``H || N || V || AES-256-GCM(K, nonce = 0, no AAD)``, with
+  ``N`` 32 fresh random bytes and ``K || V`` (32 bytes each) the 64 bytes of ``BLAKE2b(key = S, person =
+  "fabnet-seal/v3", H || N || C)``: a key for this one message, and a commitment to it and to the context.
 
 Source: C2SP chunked-encryption; RFC 9180; RFC 8785; after age (two verbs, two nouns) and Tink (mandatory context).
 """
 
 import os
+import re
 from dataclasses import asdict, dataclass
 from typing import Final, NoReturn, final
 
@@ -31,14 +35,18 @@ from fabnet_secure.types import canonical_json
 MAGIC: Final = b"FSE1"
 _TO_KEY: Final = MAGIC + b"\x01"
 _TO_PUBLIC: Final = MAGIC + b"\x02"
+_BULK: Final = MAGIC + b"\x03"
 _HEADER_BYTES: Final = len(_TO_KEY)
 _WRAP_BYTES: Final = 32 + SECRET_BYTES + 16  # X25519 share, content key, GCM tag
 _SHORTEST: Final = {
     _TO_KEY: _HEADER_BYTES + aead.OVERHEAD,
     _TO_PUBLIC: _HEADER_BYTES + _WRAP_BYTES + aead.OVERHEAD,
+    _BULK: _HEADER_BYTES + aead.BULK_OVERHEAD,
 }
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _MINT: Final = object()
+_ESCAPED: Final = re.compile(r'[\x00-\x1f"\\\x7f]')
+_LARGEST_COUNT: Final = (1 << 53) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +84,19 @@ class Context:
         Raises:
             UsageError: a count is above 2^53, or a text holds no valid Unicode.
         """
-        return canonical_json(asdict(self))
+        texts = self.format + self.subject + self.consent + self.track + self.model
+        if not texts.isascii() or _ESCAPED.search(texts) or max(self.page, self.n, self.dim) > _LARGEST_COUNT:
+            return canonical_json(asdict(self))
+        # The same bytes, twenty times as fast: ten thousand of these are made when a vault is unlocked.
+        return (
+            f'{{"consent":"{self.consent}","dim":{self.dim:d},"format":"{self.format}","model":"{self.model}",'
+            f'"n":{self.n:d},"page":{self.page:d},"subject":"{self.subject}","track":"{self.track}"}}'
+        ).encode()
 
 
 @final
 class PublicKey:
-    """The public half of a :class:`DataKey`: seals to its holder, opens nothing.
+    """The public half of an :class:`Opener`: seals to its holder, opens nothing.
 
     Args:
         raw: the 32 bytes of an X25519 public key (RFC 7748).
@@ -111,13 +126,8 @@ class PublicKey:
         return f"PublicKey({self.raw.hex()})"
 
 
-@final
-class DataKey(Secret):
-    """The random 256-bit key of one person's data in one domain.
-
-    Nothing derives it, so destroying its (wrapped) bytes destroys all that it sealed, and its private X25519 half with
-    it. Never printed, never pickled.
-    """
+class Opener(Secret):
+    """A 256-bit secret that has a public half: others can seal to it, only it opens. Never printed, never pickled."""
 
     __slots__ = ()
 
@@ -128,8 +138,19 @@ class DataKey(Secret):
 
 
 @final
+class DataKey(Opener):
+    """The random 256-bit key of one person's data in one domain.
+
+    Nothing derives it, so destroying its (wrapped) bytes destroys all that it sealed, and its private X25519 half with
+    it.
+    """
+
+    __slots__ = ()
+
+
+@final
 class Sealed:
-    """Ciphertext, as it is stored. Made by :func:`seal`, :func:`seal_to` or :meth:`from_storage` only.
+    """Ciphertext, as it is stored. Made by :func:`seal` and its kin or :meth:`from_storage` only.
 
     Raises:
         TypeError: constructed directly, subclassed, changed, or pickled.
@@ -183,7 +204,7 @@ class Sealed:
         raise TypeError("a Sealed is stored by its blob, never pickled")
 
 
-def seal(key: DataKey, context: Context, plaintext: bytes) -> Sealed:
+def seal(key: Opener, context: Context, plaintext: bytes) -> Sealed:
     """Encrypt ``plaintext`` under ``key``, bound to ``context``.
 
     Raises:
@@ -208,7 +229,7 @@ def seal_to(recipient: PublicKey, context: Context, plaintext: bytes) -> Sealed:
     return Sealed(_TO_PUBLIC + wrap + body, minted_by=_MINT)
 
 
-def unseal(key: DataKey, context: Context, sealed: Sealed) -> bytes:
+def unseal(key: Opener, context: Context, sealed: Sealed) -> bytes:
     """Return the plaintext of ``sealed``, whichever way it was sealed.
 
     Raises:
@@ -219,11 +240,52 @@ def unseal(key: DataKey, context: Context, sealed: Sealed) -> bytes:
     encoded = context.encode()
     if header == _TO_KEY:
         return aead.decrypt(_seal_key(key), header + encoded, body)
+    if header == _BULK:
+        return aead.decrypt_bulk(key.reveal(), header, encoded, body)
     content_key = _open_wrap(key, encoded, body[:_WRAP_BYTES])
     return aead.decrypt(content_key, header + encoded, body[_WRAP_BYTES:])
 
 
-def _open_wrap(key: DataKey, encoded: bytes, wrap: bytes) -> bytes:
+def seal_bulk(key: Opener, context: Context, plaintext: bytes) -> Sealed:
+    """Encrypt as :func:`seal` does, in the form (kind 3) that is opened in half the time, straight into its place.
+
+    Raises:
+        KeyProblem: (KEY_WIPED) the key was wiped.
+    """
+    return Sealed(_BULK + aead.encrypt_bulk(key.reveal(), _BULK, context.encode(), plaintext), minted_by=_MINT)
+
+
+def bulk_length(sealed: int) -> int:
+    """Return how long the plaintext of a kind 3 envelope of ``sealed`` bytes is; below 0: there is no such envelope."""
+    return sealed - _HEADER_BYTES - aead.BULK_OVERHEAD
+
+
+def unseal_into(key: Opener, bound: bytes, sealed: memoryview, room: memoryview) -> int:
+    """Open a kind 3 envelope straight into ``room``, and return how long the plaintext is; no copy is left elsewhere.
+
+    Args:
+        key: the key it was sealed under.
+        bound: the encoded context that it was sealed to.
+        sealed: the envelope's bytes, as they lie among others.
+        room: writable bytes, at least as long as the plaintext.
+
+    Raises:
+        IntegrityFailure: (SEAL_MALFORMED) this is no envelope of kind 3, or ``room`` is too short for it;
+            (SEAL_BROKEN) the key, the context or any byte is not the one used at sealing; what was written is zeroed.
+        KeyProblem: (KEY_WIPED) the key was wiped.
+    """
+    length = len(sealed) - _HEADER_BYTES - aead.BULK_OVERHEAD
+    if not 0 <= length <= len(room) or sealed[:_HEADER_BYTES] != _BULK:
+        raise IntegrityFailure(
+            "a stored value is not a sealed page of a known version",
+            hint="the row was changed or cut short: run 'fabnet-secure audit verify'",
+            code="SEAL_MALFORMED",
+        )
+    aead.decrypt_bulk_into(key.reveal(), _BULK, bound, sealed[_HEADER_BYTES:], room[:length])
+    return length
+
+
+def _open_wrap(key: Opener, encoded: bytes, wrap: bytes) -> bytes:
     """Open the HPKE part of a kind 2 envelope."""
     private = _private_half(key)
     try:
@@ -232,11 +294,11 @@ def _open_wrap(key: DataKey, encoded: bytes, wrap: bytes) -> bytes:
         raise aead.broken() from error
 
 
-def _seal_key(key: DataKey) -> bytes:
+def _seal_key(key: Opener) -> bytes:
     """Derive the Cobblestone key, so that one secret never serves two algorithms."""
     return aead.derive(key.reveal(), "fabnet-secure/seal/v1")
 
 
-def _private_half(key: DataKey) -> X25519PrivateKey:
+def _private_half(key: Opener) -> X25519PrivateKey:
     """Derive the X25519 private key that belongs to the secret."""
     return X25519PrivateKey.from_private_bytes(aead.derive(key.reveal(), "fabnet-secure/hpke/v1"))

@@ -10,7 +10,8 @@ import pytest
 from fabnet_secure.crypto.digest import blind_index, fingerprint
 from fabnet_secure.crypto.envelope import Context, DataKey, Sealed, unseal
 from fabnet_secure.crypto.keyfile import load_key_file
-from fabnet_secure.crypto.keyring import Keyring, WrappedKey
+from fabnet_secure.crypto.keyring import WrappedKey
+from fabnet_secure.crypto.legacy import LegacyKeyring
 from fabnet_secure.errors import IntegrityFailure
 from fabnet_secure.types import Domain
 
@@ -65,14 +66,14 @@ def test_the_written_form_is_the_form(case):
     assert decryptor.update(body) + decryptor.finalize() == base64.b64decode(case["plaintext"])
 
 
-def test_a_stored_keyring_opens(tmp_path):
-    """The recorded key file opens the recorded epochs, data key and vault secret."""
+def test_a_stored_keyring_of_the_first_form_opens(tmp_path):
+    """The recorded key file opens the recorded epochs, data key and vault secret of a vault of kind 1."""
     recorded = VECTORS["keyring"]
     path = tmp_path / "key"
     path.touch(mode=0o600)
     path.write_text(recorded["key_file"], encoding="ascii")
     epochs = {int(number): base64.b64decode(wrapped) for number, wrapped in recorded["epochs"].items()}
-    keyring = Keyring.open(load_key_file(path), epochs)
+    keyring = LegacyKeyring(load_key_file(path), epochs)
     row = recorded["wrapped_key"]
     key = keyring.unwrap(
         WrappedKey(

@@ -78,7 +78,8 @@ def test_equal_blobs_are_equal_values(key):
         b"plaintext that somebody wrote into the column by hand, long enough to be an envelope by its length alone",
         b"FSE1\x01" + bytes(71),
         b"FSE1\x02" + bytes(151),
-        b"FSE1\x03" + bytes(500),
+        b"FSE1\x03" + bytes(79),
+        b"FSE1\x04" + bytes(500),
         b"FSE2\x01" + bytes(500),
     ],
 )

@@ -2,13 +2,23 @@
 
 import base64
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from fabnet_secure.crypto import keyfile
-from fabnet_secure.crypto.keyfile import create_key_file, load_key_file
-from fabnet_secure.errors import KeyProblem
+from fabnet_secure.crypto.envelope import Context, seal_to, unseal
+from fabnet_secure.crypto.keyfile import (
+    create_key_file,
+    load_key_file,
+    parse_protected,
+    plain_content,
+    replace_content,
+)
+from fabnet_secure.errors import IntegrityFailure, KeyProblem
 
 GOOD = b"FABNET-SECURE-KEY-1\n" + base64.b64encode(bytes(range(32))) + b"\n"
 
@@ -140,9 +150,169 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
 
 def test_a_read_that_fails_is_a_key_problem(tmp_path, monkeypatch):
     """An I/O error while reading is reported as KEY_UNREADABLE."""
+    path = write(tmp_path / "key")
 
-    def broken(_path, _content):
+    def broken(_descriptor, _length):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(keyfile, "_parse", broken)
-    assert code_of(load_key_file, write(tmp_path / "key")) == "KEY_UNREADABLE"
+    monkeypatch.setattr(keyfile.os, "read", broken)
+    assert code_of(load_key_file, path) == "KEY_UNREADABLE"
+
+
+def test_a_root_key_has_a_public_half(tmp_path):
+    """What is sealed to a key file's public half is opened by the file's key, and by no other."""
+    root = create_key_file(tmp_path / "key")
+    context = Context(format="test/1")
+    sealed = seal_to(root.public, context, b"for you alone")
+    assert unseal(load_key_file(tmp_path / "key"), context, sealed) == b"for you alone"
+    with pytest.raises(IntegrityFailure):
+        unseal(create_key_file(tmp_path / "other"), context, sealed)
+
+
+# --- whole, or not there
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from fabnet_secure.crypto import keyfile
+
+def die(*given, **named):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+where, when = sys.argv[1], sys.argv[2]
+real = getattr(os, where)
+
+def doomed(*given, **named):
+    if when == "after":
+        real(*given, **named)
+    die()
+
+setattr(keyfile.os, where, doomed)
+if sys.argv[4] == "create":
+    keyfile.create_key_file(Path(sys.argv[3]))
+else:
+    path = Path(sys.argv[3])
+    keyfile.replace_content(path, path.read_bytes(), b"new content" + bytes([10]))
+"""
+
+
+def killed(path, where, when, act):
+    done = subprocess.run([sys.executable, "-c", DIE, where, when, str(path), act], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "when", "there"),
+    [
+        ("fchmod", "before", False),
+        ("fsync", "before", False),
+        ("link", "before", False),
+        ("link", "after", True),
+    ],
+)
+def test_a_kill_leaves_a_whole_file_or_none(tmp_path, where, when, there):
+    """A kill -9 at each step of making a key file: whole or not there, all of it private; the next one tidies up."""
+    path = tmp_path / "key"
+    killed(path, where, when, "create")
+    assert path.exists() is there
+    assert all(stat.S_IMODE(one.stat().st_mode) == 0o600 for one in tmp_path.iterdir())
+    if there:
+        root = load_key_file(path)
+        assert code_of(create_key_file, path) == "KEY_EXISTS"
+        replace_content(path, path.read_bytes(), plain_content(root))  # the leftover name does not count as a link
+    else:
+        root = create_key_file(path)
+    assert load_key_file(path) == root
+    assert [one.name for one in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize(
+    ("where", "when", "new"),
+    [("fsync", "before", False), ("replace", "before", False), ("replace", "after", True), ("pwrite", "before", True)],
+)
+def test_a_kill_while_replacing_leaves_the_old_or_the_new(tmp_path, where, when, new):
+    """A kill -9 at each step of changing a key file: the old content whole, or the new one whole."""
+    path = write(tmp_path / "key")
+    killed(path, where, when, "replace")
+    assert path.read_bytes() == (b"new content\n" if new else GOOD)
+    path.unlink()
+    create_key_file(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_leftover_of_a_living_process_is_left_alone(tmp_path):
+    """Two processes that make the same key file at once do not tidy each other's work away: one of them wins."""
+    with keyfile._temporary(tmp_path / "key", GOOD) as theirs:
+        create_key_file(tmp_path / "key")
+        assert theirs.read_bytes() == GOOD
+    assert [one.name for one in tmp_path.iterdir()] == ["key"]
+
+
+def test_replaced_bytes_are_overwritten(tmp_path):
+    """The old content is not on the old file's blocks any more; the new file is private and in its place."""
+    path = write(tmp_path / "key")
+    with path.open("rb") as old:
+        replace_content(path, GOOD, b"new content\n")
+        left = os.pread(old.fileno(), 4096, 0)
+    assert len(left) == len(GOOD)
+    assert GOOD[:10] not in left
+    assert GOOD[-10:] not in left
+    assert path.read_bytes() == b"new content\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_link_to_a_key_file_stays_one(tmp_path):
+    """A symbolic link is followed: the file that it names is changed."""
+    write(tmp_path / "key")
+    (tmp_path / "link").symlink_to("key")
+    replace_content(tmp_path / "link", GOOD, b"new\n")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "key").read_bytes() == b"new\n"
+
+
+def test_what_is_not_replaced(tmp_path):
+    """A file that changed meanwhile, that has a second name, or that others could read stays as it is."""
+    path = write(tmp_path / "key")
+    assert code_of(replace_content, path, b"something else", b"new") == "KEY_CHANGED"
+    os.link(path, tmp_path / "second")
+    assert code_of(replace_content, path, GOOD, b"new") == "KEY_LINKED"
+    (tmp_path / "second").unlink()
+    path.chmod(0o640)
+    assert code_of(replace_content, path, GOOD, b"new") == "KEY_MODE"
+    assert path.read_bytes() == GOOD
+    assert code_of(replace_content, tmp_path / "gone", GOOD, b"new") == "KEY_NOT_WRITTEN"
+
+
+# --- the protected forms' three lines
+
+HEADER = {"b": "é", "a": 1}
+THREE = keyfile.protected_content(keyfile.binding_of(b"FORM-1", HEADER), b"wrapped")
+
+
+def test_three_lines_are_read(tmp_path):
+    """First line, header, wrapped key; what the wrap is bound to is the first two lines as they stand."""
+    parts = parse_protected(tmp_path, THREE)
+    assert (parts.first, dict(parts.header), parts.wrapped) == (b"FORM-1", HEADER, b"wrapped")
+    assert parts.binding == THREE[: len(parts.binding)]
+    assert parts.binding.count(b"\n") == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        THREE[:-1],
+        THREE + b"\n",
+        THREE.replace(b'"a":1', b'"a": 1'),
+        THREE.replace(b'"a":1,', b'"a":1,"a":1,'),
+        THREE.replace(b'{"a":1', b'{"a":NaN'),
+        b"FORM-1\n[]\nAAAA\n",
+        b"FORM-1\n" + b"[" * 4000 + b"\n\n",
+        b"FORM-1\n{}\n\xff\n",
+        b"FORM-1\n\xff\nAAAA\n",
+        b"",
+    ],
+    ids=["cut", "longer", "space", "twice", "nan", "list", "deep", "base64", "utf8", "empty"],
+)
+def test_no_other_three_lines_are_read(tmp_path, content):
+    """There is one way to write a header; anything else is no key file."""
+    assert code_of(parse_protected, tmp_path, content) == "KEY_FORMAT"

@@ -1,28 +1,40 @@
-"""The keyring: root key, epochs, data keys, secrets of the vault."""
+"""The keyring: domain keys, data keys, secrets of the vault."""
 
 import dataclasses
+import json
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fabnet_secure.crypto.envelope import Context, DataKey, PublicKey, seal_to, unseal
-from fabnet_secure.crypto.keyfile import RootKey
-from fabnet_secure.crypto.keyring import Keyring
+from fabnet_secure.crypto.epoch import EpochSeed, domain_keys
+from fabnet_secure.crypto.keyring import Keyring, WrappedKey
+from fabnet_secure.crypto.wrap import by_public
 from fabnet_secure.errors import IntegrityFailure, KeyProblem
-from fabnet_secure.types import Domain, is_id
+from fabnet_secure.types import Domain, KeyDomain, canonical_json, is_id
 
-ROOT = RootKey(bytes(range(32)))
 OTHER = "00000000-0000-4000-8000-000000000000"
+SEED = bytes(range(32))
+
+
+def whole(number=1, seed=SEED):
+    """The keyring of one epoch with every domain."""
+    return Keyring.of_epoch(number, domain_keys(EpochSeed(seed)))
+
+
+def only(*domains, number=1):
+    """A keyring of the same epoch that opens these domains alone."""
+    ring = whole(number)
+    public = {domain: PublicKey(half) for domain, half in ring.public_halves(number).items()}
+    keys = {(number, domain): key for domain, key in ring.domain_keys(number).items() if domain in domains}
+    return Keyring(keys, {number: public})
 
 
 @pytest.fixture
-def epochs():
-    return {1: Keyring.new_epoch(ROOT, 1)}
-
-
-@pytest.fixture
-def keyring(epochs):
-    return Keyring.open(ROOT, epochs)
+def keyring():
+    return whole()
 
 
 @pytest.fixture
@@ -56,36 +68,48 @@ def test_every_mint_is_another_random_key(keyring):
     assert len({key.public for key in keys}) == len({key.key_id for key in keys}) == 5
 
 
+@pytest.mark.parametrize("minter", ["whole", "none"])
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("key_id", OTHER),
-        ("domain", Domain.EMBEDDINGS),
         ("subject_id", "another"),
         ("consent_id", "another"),
         ("consent_id", None),
         ("public", DataKey(bytes(32)).public.raw),
     ],
+    ids=["key", "subject", "consent", "no_consent", "public"],
 )
-def test_a_key_moved_to_another_row_does_not_open(keyring, wrapped, field, value):
-    """Every field of the row is bound to the wrap."""
-    assert code_of(IntegrityFailure, keyring.unwrap, dataclasses.replace(wrapped, **{field: value})) == "SEAL_BROKEN"
+def test_a_key_moved_to_another_row_does_not_open(minter, field, value):
+    """Every field of the row is bound to the wrap, whichever way it was wrapped."""
+    maker = whole() if minter == "whole" else only()
+    row = maker.mint(domain=Domain.TRACKLETS, subject_id="subject", consent_id="consent")
+    assert code_of(IntegrityFailure, whole().unwrap, dataclasses.replace(row, **{field: value})) == "SEAL_BROKEN"
 
 
-def test_a_key_moved_to_another_epoch_does_not_open(epochs):
-    """The epoch's number is bound too, even where both epochs had one and the same key."""
-    keyring = Keyring.open(ROOT, epochs)
-    wrapped = keyring.mint(domain=Domain.TRACKLETS, subject_id="s", consent_id=None)
-    keyring._epochs[2] = keyring._epochs[1]
-    assert code_of(IntegrityFailure, keyring.unwrap, dataclasses.replace(wrapped, epoch=2)) == "SEAL_BROKEN"
+@pytest.mark.parametrize("domain", [domain for domain in Domain if domain is not Domain.TRACKLETS])
+def test_a_key_moved_to_another_domain_does_not_open(keyring, wrapped, domain):
+    """Every domain has a key of its own, and the domain is bound too."""
+    assert code_of(IntegrityFailure, keyring.unwrap, dataclasses.replace(wrapped, domain=domain)) == "SEAL_BROKEN"
 
 
-def test_any_changed_byte_of_a_wrap_is_found(keyring, wrapped):
-    """Each byte of the wrapped key counts."""
-    for position in range(len(wrapped.wrapped)):
-        changed = bytearray(wrapped.wrapped)
+def test_a_key_moved_to_another_epoch_does_not_open(wrapped):
+    """The epoch's number is bound too, even where both epochs had one and the same seed."""
+    both = whole().joined(whole(2))
+    assert code_of(IntegrityFailure, both.unwrap, dataclasses.replace(wrapped, epoch=2)) == "SEAL_BROKEN"
+
+
+@pytest.mark.parametrize("minter", ["whole", "none"])
+def test_any_changed_byte_of_a_wrap_is_found(minter):
+    """Each byte of the wrapped key counts, and so does its end."""
+    maker = whole() if minter == "whole" else only()
+    row = maker.mint(domain=Domain.TRACKLETS, subject_id="subject", consent_id=None)
+    for position in range(len(row.wrapped)):
+        changed = bytearray(row.wrapped)
         changed[position] ^= 1
-        assert code_of(IntegrityFailure, keyring.unwrap, dataclasses.replace(wrapped, wrapped=bytes(changed)))
+        assert code_of(IntegrityFailure, whole().unwrap, dataclasses.replace(row, wrapped=bytes(changed)))
+    for cut in (row.wrapped[:-1], row.wrapped + b"\0", row.wrapped[:9]):
+        assert code_of(IntegrityFailure, whole().unwrap, dataclasses.replace(row, wrapped=cut))
 
 
 def test_a_destroyed_key_says_so(keyring, wrapped):
@@ -94,77 +118,131 @@ def test_a_destroyed_key_says_so(keyring, wrapped):
     assert code_of(KeyProblem, keyring.unwrap, gone) == "KEY_DESTROYED"
 
 
-def test_another_root_key_opens_no_epoch(epochs):
-    """The wrong key file is told apart: KEY_WRONG, exit status 12."""
-    assert code_of(KeyProblem, Keyring.open, RootKey.generate(), epochs) == "KEY_WRONG"
+def test_a_keyring_without_the_domain_makes_keys_and_opens_none():
+    """Minting takes public halves alone: what it made itself it cannot open; who holds the domain can."""
+    ingestor = only(KeyDomain.LOG)
+    row = ingestor.mint(domain=Domain.TRACKLETS, subject_id="s", consent_id="c")
+    assert by_public(row.wrapped)
+    assert code_of(KeyProblem, ingestor.unwrap, row) == "KEY_DOMAIN"
+    assert code_of(KeyProblem, only(KeyDomain.EMBEDDINGS).unwrap, row) == "KEY_DOMAIN"
+    assert only(KeyDomain.TRACKLETS).unwrap(row).public.raw == row.public
+    assert (ingestor.opens(Domain.TRACKLETS), ingestor.opens(KeyDomain.LOG)) == (False, True)
 
 
-def test_an_epoch_is_bound_to_its_number(epochs):
-    """A wrapped epoch key does not open under another number, nor after a change."""
-    assert code_of(KeyProblem, Keyring.open, ROOT, {2: epochs[1]}) == "KEY_WRONG"
-    assert code_of(KeyProblem, Keyring.open, ROOT, {1: epochs[1][:-1]}) == "KEY_WRONG"
-    assert code_of(KeyProblem, Keyring.open, ROOT, {1: b""}) == "KEY_WRONG"
+def test_a_key_wrapped_by_public_half_under_a_false_name_is_found():
+    """Whoever has the public halves only cannot pass off a key whose public half is another's."""
+    ingestor, row = only(), only().mint(domain=Domain.TRACKLETS, subject_id="s", consent_id="c")
+    false = ingestor.wrap(dataclasses.replace(row, public=DataKey(bytes(32)).public.raw), DataKey.generate())
+    assert code_of(IntegrityFailure, whole().unwrap, false) == "SEAL_BROKEN"
 
 
-def test_a_keystore_without_epochs_is_a_key_problem():
-    """A keyring holds at least one epoch."""
-    assert code_of(KeyProblem, Keyring.open, ROOT, {}) == "KEY_NO_EPOCH"
+def test_many_keys_open_in_their_order(keyring):
+    """Both ways of wrapping, mixed; one that does not open fails them all."""
+    rows = [
+        maker.mint(domain=Domain.TRACKLETS, subject_id=f"s{number}", consent_id="c")
+        for number, maker in enumerate([keyring, only(), keyring])
+    ]
+    assert [key.public.raw for key in keyring.unwrap_many(rows)] == [row.public for row in rows]
+    with pytest.raises(IntegrityFailure):
+        keyring.unwrap_many([rows[0], dataclasses.replace(rows[1], subject_id="another")])
 
 
-def test_new_keys_are_wrapped_under_the_newest_epoch(epochs):
+@given(
+    key_id=st.text(max_size=40),
+    subject_id=st.text(max_size=40) | st.uuids().map(str),
+    consent_id=st.none() | st.text(max_size=40) | st.uuids().map(str),
+    epoch=st.integers(0, 2**31),
+    domain=st.sampled_from(Domain),
+    public=st.binary(max_size=32),
+)
+def test_the_quick_binding_is_the_canonical_one(key_id, subject_id, consent_id, epoch, domain, public):
+    """Whatever stands in the row, the bytes are those of RFC 8785."""
+    row = WrappedKey(
+        key_id=key_id,
+        epoch=epoch,
+        domain=domain,
+        subject_id=subject_id,
+        consent_id=consent_id,
+        wrapped=b"",
+        public=public,
+    )
+    fields = {
+        "format": "wrap/2",
+        "key_id": key_id,
+        "epoch": epoch,
+        "domain": domain.value,
+        "subject_id": subject_id,
+        "consent_id": consent_id,
+        "public": public.hex(),
+    }
+    assert row.binding() == canonical_json(fields)
+    assert json.loads(row.binding()) == fields
+
+
+def test_a_keyring_without_epochs_is_a_key_problem():
+    """A keyring that makes keys knows at least one epoch."""
+    empty = Keyring({}, {})
+    assert empty.empty
+    assert code_of(KeyProblem, lambda: empty.newest) == "KEY_NO_EPOCH"
+
+
+def test_new_keys_are_wrapped_under_the_newest_epoch():
     """The highest number is the newest, whatever the order."""
-    keyring = Keyring.open(ROOT, {3: Keyring.new_epoch(ROOT, 3), **epochs})
-    assert keyring.newest == 3
+    keyring = whole(3, bytes(32)).joined(whole(1))
+    assert (keyring.newest, keyring.epochs) == (3, (1, 3))
     assert keyring.mint(domain=Domain.EVIDENCE, subject_id="s", consent_id=None).epoch == 3
 
 
-def test_rekeying_keeps_the_key_and_frees_it_from_its_epoch(epochs, wrapped, keyring):
+def test_rekeying_keeps_the_key_and_frees_it_from_its_epoch(wrapped, keyring):
     """A re-wrapped key opens without the old epoch; the old wrap does not open without it."""
-    second = {2: Keyring.new_epoch(ROOT, 2)}
-    rewrapped = Keyring.open(ROOT, {**epochs, **second}).rewrap(wrapped)
-    only_new = Keyring.open(ROOT, second)
+    only_new = whole(2, bytes(32))
+    rewrapped = keyring.joined(only_new).rewrap(wrapped)
     assert only_new.unwrap(rewrapped) == keyring.unwrap(wrapped)
-    assert (rewrapped.key_id, rewrapped.public) == (wrapped.key_id, wrapped.public)
+    assert (rewrapped.key_id, rewrapped.public, rewrapped.epoch) == (wrapped.key_id, wrapped.public, 2)
     assert code_of(KeyProblem, only_new.unwrap, wrapped) == "KEY_EPOCH_GONE"
 
 
-def test_secrets_of_the_vault_round_trip_by_name(keyring):
-    """A secret of any length opens under its own name, and only under it."""
+def test_secrets_of_the_vault_round_trip(keyring):
+    """A secret of any length opens again; after a re-wrap it opens under the new epoch alone."""
+    later = whole(2, bytes(32))
     for secret in (b"", b"seed" * 8, bytes(1000)):
-        stored = keyring.wrap_secret("log-signing-seed", secret)
-        assert keyring.unwrap_secret("log-signing-seed", stored) == secret
-        assert code_of(IntegrityFailure, keyring.unwrap_secret, "report-signing-seed", stored) == "SEAL_BROKEN"
+        row = keyring.wrap_secret("name", secret, KeyDomain.HOLD, b"public")
+        assert keyring.unwrap_secret(row) == secret
+        moved = keyring.joined(later).rewrap_secret(row)
+        assert (later.unwrap_secret(moved), moved.public, moved.domain) == (secret, b"public", KeyDomain.HOLD)
+        assert code_of(KeyProblem, later.unwrap_secret, row) == "KEY_EPOCH_GONE"
 
 
-def test_a_changed_or_foreign_secret_is_found(keyring, wrapped):
-    """Any changed byte, a cut, or a data key's wrap in a secret's place is an integrity failure."""
-    stored = keyring.wrap_secret("name", b"secret")
-    for position in range(len(stored)):
-        changed = bytearray(stored)
+@pytest.mark.parametrize("maker", ["whole", "none"])
+def test_a_changed_or_moved_secret_is_found(keyring, wrapped, maker):
+    """Any changed byte, a cut, another name, duty or public half, or a data key's wrap in its place: refused."""
+    row = (keyring if maker == "whole" else only()).wrap_secret("name", b"secret", KeyDomain.LOG)
+    for position in range(len(row.wrapped)):
+        changed = bytearray(row.wrapped)
         changed[position] ^= 1
-        with pytest.raises((IntegrityFailure, KeyProblem)):
-            keyring.unwrap_secret("name", bytes(changed))
-    assert code_of(IntegrityFailure, keyring.unwrap_secret, "name", stored[:-1]) == "SEAL_BROKEN"
-    assert code_of(IntegrityFailure, keyring.unwrap_secret, "name", stored[:79]) == "SEAL_MALFORMED"
-    assert code_of(IntegrityFailure, keyring.unwrap_secret, "name", wrapped.wrapped) == "SEAL_MALFORMED"
-    assert code_of(IntegrityFailure, keyring.unwrap_secret, "name", b"") == "SEAL_MALFORMED"
-
-
-def test_a_secret_of_a_destroyed_epoch_says_so(keyring):
-    """The stored secret itself tells which epoch it needs."""
-    stored = keyring.wrap_secret("name", b"secret")
-    later = Keyring.open(ROOT, {2: Keyring.new_epoch(ROOT, 2)})
-    assert code_of(KeyProblem, later.unwrap_secret, "name", stored) == "KEY_EPOCH_GONE"
+        with pytest.raises(IntegrityFailure):
+            keyring.unwrap_secret(dataclasses.replace(row, wrapped=bytes(changed)))
+    for changes in (
+        {"name": "other"},
+        {"domain": KeyDomain.HOLD},
+        {"public": b"public"},
+        {"wrapped": wrapped.wrapped},
+        {"wrapped": row.wrapped[:-1]},
+        {"wrapped": b""},
+    ):
+        with pytest.raises(IntegrityFailure):
+            keyring.unwrap_secret(dataclasses.replace(row, **changes))
 
 
 def test_a_wiped_keyring_opens_nothing(keyring, wrapped):
-    """After wipe no key unwraps."""
+    """After wiping, every attempt says that the key is gone from memory."""
     keyring.wipe()
     assert code_of(KeyProblem, keyring.unwrap, wrapped) == "KEY_WIPED"
 
 
 def test_a_keyring_is_not_shown_or_pickled(keyring):
-    """It shows epoch numbers only and refuses pickling."""
-    assert repr(keyring) == "<Keyring: epochs [1]>"
+    """Neither the representation nor a pickle holds a key."""
+    assert SEED.hex() not in repr(keyring)
+    assert repr(only(KeyDomain.LOG)) == "<Keyring: epochs [1], domains ['log']>"
     with pytest.raises(TypeError):
         pickle.dumps(keyring)
