@@ -19,10 +19,10 @@ from fabnet_secure.errors import IntegrityFailure, UsageError
 
 ED25519 = 1
 PUBLIC_KEY_SIZE = 32
-_KEY_ID_SIZE = 4
+KEY_ID_SIZE = 4
 _LINES = 3  # origin, size, root
 _MAX_SIGNATURES = 100
-_DASH = "\u2014"
+DASH = "\u2014"
 _SIZE = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z")
 
 
@@ -53,7 +53,7 @@ class Checkpoint:
 def key_id(origin: str, public: bytes) -> bytes:
     """Return the four bytes that name a key in a signature line (C2SP ``signed-note``)."""
     named = origin.encode("utf-8") + b"\n" + bytes([ED25519]) + public
-    return hashlib.sha256(named).digest()[:_KEY_ID_SIZE]
+    return hashlib.sha256(named).digest()[:KEY_ID_SIZE]
 
 
 def vkey(origin: str, public: bytes) -> str:
@@ -77,8 +77,8 @@ def parse_vkey(text: str) -> tuple[str, bytes, bytes]:
     """
     origin, _, rest = text.partition("+")
     _, _, encoded = rest.partition("+")
-    key = _decode(encoded)
-    if len(key) == PUBLIC_KEY_SIZE + 1 and key[0] == ED25519 and _is_origin(origin):
+    key = decode_base64(encoded)
+    if len(key) == PUBLIC_KEY_SIZE + 1 and key[0] == ED25519 and is_origin(origin):
         public = key[1:]
         if vkey(origin, public) == text:
             return origin, key_id(origin, public), public
@@ -101,7 +101,7 @@ def sign_checkpoint(origin: str, size: int, root: bytes, signer: NoteSigner) -> 
     body = f"{origin}\n{size}\n{base64.b64encode(root).decode('ascii')}\n"
     signature = signer.sign(body.encode("utf-8"))
     line = base64.b64encode(key_id(origin, signer.public) + signature).decode("ascii")
-    return f"{body}\n{_DASH} {origin} {line}\n"
+    return f"{body}\n{DASH} {origin} {line}\n"
 
 
 def open_checkpoint(text: str, vkey: str, verify: Verify, *, alone: bool = False) -> Checkpoint:
@@ -117,18 +117,18 @@ def open_checkpoint(text: str, vkey: str, verify: Verify, *, alone: bool = False
     origin, wanted, public = parse_vkey(vkey)
     checkpoint = read_checkpoint(text)
     if checkpoint.origin != origin:
-        raise _broken("it belongs to another log")
+        raise checkpoint_broken("it belongs to another log")
     body, _, block = text.partition("\n\n")
     ours: list[bytes] = []
-    for name, blob in _signatures(block):
-        if name == origin and blob[:_KEY_ID_SIZE] == wanted:
-            ours.append(blob[_KEY_ID_SIZE:])
+    for name, blob in signatures(block):
+        if name == origin and blob[:KEY_ID_SIZE] == wanted:
+            ours.append(blob[KEY_ID_SIZE:])
         elif alone:
-            raise _broken("it bears a signature by another key")
+            raise checkpoint_broken("it bears a signature by another key")
     if len(ours) != 1:
-        raise _broken("the log's key did not sign it" if not ours else "the log's key signed it twice")
+        raise checkpoint_broken("the log's key did not sign it" if not ours else "the log's key signed it twice")
     if not verify(public, f"{body}\n".encode(), ours[0]):
-        raise _broken("the signature does not hold")
+        raise checkpoint_broken("the signature does not hold")
     return checkpoint
 
 
@@ -141,29 +141,29 @@ def read_checkpoint(text: str) -> Checkpoint:
     body, divider, _ = text.partition("\n\n")
     lines = body.split("\n")
     if not divider or len(lines) != _LINES:
-        raise _broken("it is not three lines, an empty one and signatures")
-    origin, size, root = lines[0], lines[1], _decode(lines[2])
-    if not _is_origin(origin) or not _SIZE.match(size) or len(root) != HASH_SIZE:
-        raise _broken("its origin, size or root is malformed")
+        raise checkpoint_broken("it is not three lines, an empty one and signatures")
+    origin, size, root = lines[0], lines[1], decode_base64(lines[2])
+    if not is_origin(origin) or not _SIZE.match(size) or len(root) != HASH_SIZE:
+        raise checkpoint_broken("its origin, size or root is malformed")
     return Checkpoint(origin=origin, size=int(size), root=root)
 
 
-def _signatures(block: str) -> list[tuple[str, bytes]]:
+def signatures(block: str) -> list[tuple[str, bytes]]:
     """Return ``(name, key id || signature)`` of each line of a note's signature block."""
     if not block.endswith("\n") or block.count("\n") > _MAX_SIGNATURES:
-        raise _broken("its signatures are malformed")
+        raise checkpoint_broken("its signatures are malformed")
     found: list[tuple[str, bytes]] = []
     for line in block[:-1].split("\n"):
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
-        blob = _decode(encoded)
-        if dash != _DASH or not _is_origin(name) or len(blob) <= _KEY_ID_SIZE:
-            raise _broken("a signature line is malformed")
+        blob = decode_base64(encoded)
+        if dash != DASH or not is_origin(name) or len(blob) <= KEY_ID_SIZE:
+            raise checkpoint_broken("a signature line is malformed")
         found.append((name, blob))
     return found
 
 
-def _decode(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
     """Decode standard base64 in its one canonical form; empty when it is anything else."""
     try:
         blob = base64.b64decode(text.encode("ascii"), validate=True)
@@ -172,19 +172,20 @@ def _decode(text: str) -> bytes:
     return blob if base64.b64encode(blob).decode("ascii") == text else b""
 
 
-def _is_origin(text: str) -> bool:
+def is_origin(text: str) -> bool:
     """Tell whether ``text`` can name a key in a note: not empty, printable, no space, no plus."""
     return text != "" and text.isprintable() and "+" not in text and not any(map(str.isspace, text))
 
 
 def _check_origin(origin: str) -> None:
-    if not _is_origin(origin):
+    if not is_origin(origin):
         raise UsageError(
             "a log's origin has no spaces and no plus sign", hint="such as example.org/log", code="ORIGIN_INVALID"
         )
 
 
-def _broken(why: str) -> IntegrityFailure:
+def checkpoint_broken(why: str) -> IntegrityFailure:
+    """Return the failure, code ``CHECKPOINT_BROKEN``."""
     return IntegrityFailure(
         f"the log's checkpoint does not hold: {why}",
         hint="compare it with an earlier export or a witnessed checkpoint",

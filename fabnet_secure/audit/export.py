@@ -90,6 +90,31 @@ def check_export(directory: Path, verify: Verify, *, vkey: str = "") -> Verified
             the key is not ``vkey``.
         UsageError: code ``EXPORT_MISSING``: no such directory; ``VKEY_INVALID``.
     """
+    storage, checkpoint_text, key = _open(directory, verify, vkey)
+    return _checked(storage, checkpoint_text, key, verify)
+
+
+def open_export(directory: Path, verify: Verify, *, vkey: str) -> tuple[LogReader, str]:
+    """Check an exported log as :func:`check_export` does, and return it and its checkpoint for further questions.
+
+    Raises:
+        IntegrityFailure, UsageError: as :func:`check_export`; without a ``vkey``, code ``VKEY_INVALID``.
+    """
+    parse_vkey(vkey)
+    storage, checkpoint_text, key = _open(directory, verify, vkey)
+    _checked(storage, checkpoint_text, key, verify)
+    return storage, checkpoint_text
+
+
+def _checked(storage: LogReader, checkpoint_text: str, key: str, verify: Verify) -> Verified:
+    try:
+        return check_log(storage, checkpoint_text, key, verify)
+    except OSError as error:
+        raise broken("a file of the exported log cannot be read") from error
+
+
+def _open(directory: Path, verify: Verify, vkey: str) -> tuple[LogReader, str, str]:
+    """Read the note and the key, check the listing, and return the log, its checkpoint and its key."""
     if not directory.is_dir():
         raise UsageError("there is no exported log here", hint="name its directory", code="EXPORT_MISSING")
     try:
@@ -101,9 +126,9 @@ def check_export(directory: Path, verify: Verify, *, vkey: str = "") -> Verified
             raise broken("the export was signed with another key than the one expected", file=_VKEY)
         size = open_checkpoint(checkpoint_text, _trusted(key), verify, alone=True).size
         _check_listing(found, size)
-        return check_log(_Files(directory, size), checkpoint_text, key, verify)
     except OSError as error:
         raise broken("a file of the exported log cannot be read") from error
+    return _Files(directory, size), checkpoint_text, key
 
 
 def _trusted(key: str) -> str:

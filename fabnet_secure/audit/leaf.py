@@ -31,6 +31,8 @@ _ACT = re.compile(r"[a-z][a-z0-9_.-]{0,63}\Z")
 _ACTOR = re.compile(r"[!-~]{1,128}\Z")
 _LABEL = re.compile(r"[a-z][a-z0-9_.:/#-]{0,63}\Z")
 _COMMITMENT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
+_FORM = b'{"act":"%b","actor":%b,"at":"%b","commitments":%b,"facts":%b,"schema":"' + SCHEMA.encode() + b'"}'
+_ID_LENGTH = 36
 _RAW_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -85,17 +87,18 @@ def build_leaf(
     for label, commitment in commitments.items():
         _require(_LABEL.match(label), "a commitment's label is a short lower-case word")
         _require(_COMMITMENT.match(commitment), "a commitment is 43 characters of base64url")
-    _check_strings([act, actor, list(commitments)], depth=0)
+    for text in (act, actor, *commitments):
+        _check_strings(text, depth=0)
     _check_strings(facts, depth=0)
-    body: dict[str, Json] = {
-        "schema": SCHEMA,
-        "act": act,
-        "at": rfc3339(at),
-        "actor": actor,
-        "facts": facts,
-        "commitments": commitments,
-    }
-    return check_length(canonical_json(body))
+    # The outer object written out in its canonical order: act and schema need no escaping, nor does a time.
+    parts = (
+        act.encode(),
+        canonical_json(actor),
+        rfc3339(at).encode(),
+        canonical_json(commitments),
+        canonical_json(facts),
+    )
+    return check_length(_FORM % parts)
 
 
 def read_leaf(blob: bytes) -> Entry:
@@ -134,12 +137,16 @@ def _check_strings(value: Json, *, depth: int) -> None:
     """Refuse raw identifiers and long strings anywhere in ``value``, keys included, and deep nesting."""
     _require(depth <= _MAX_DEPTH, "facts are nested too deeply")
     if isinstance(value, str):
+        if len(value) < _ID_LENGTH:
+            return
         _require(len(value) <= MAX_TEXT, f"a text in a log entry has at most {MAX_TEXT} characters")
         _require(not _RAW_ID.search(value), "a log entry names nobody by a raw identifier: commit to it")
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict | Mapping):  # dict first: asking for a Mapping is slow
         for key, inner in value.items():
-            _check_strings(key, depth=depth)
-            _check_strings(inner, depth=depth + 1)
+            if len(key) >= _ID_LENGTH:
+                _check_strings(key, depth=depth)
+            if type(inner) is not int and (type(inner) is not str or len(inner) >= _ID_LENGTH):
+                _check_strings(inner, depth=depth + 1)
     elif value is not None and not isinstance(value, bool | int | float):
         for inner in value:
             _check_strings(inner, depth=depth + 1)

@@ -154,8 +154,7 @@ class Log:
             UsageError: code ``LOG_RANGE``: the sizes are not in order.
             IntegrityFailure: code ``LOG_BROKEN``: a tile is missing or has the wrong length.
         """
-        tiles, size = _at(self._storage, new)
-        return merkle.consistency_proof(old, size, tiles.subtree)
+        return consistency_at(self._storage, old, new)
 
 
 def root_at(storage: LogReader, size: int | None = None) -> bytes:
@@ -164,10 +163,26 @@ def root_at(storage: LogReader, size: int | None = None) -> bytes:
     return tiles.frontier(at).root()
 
 
+def frontier_at(storage: LogReader, size: int) -> Frontier:
+    """Return the right edge of the log's first ``size`` entries, to grow a copy of it from there.
+
+    Raises:
+        UsageError, IntegrityFailure: as :meth:`Log.root`.
+    """
+    tiles, at = _at(storage, size)
+    return tiles.frontier(at)
+
+
 def inclusion_at(storage: LogReader, index: int, size: int | None = None) -> list[bytes]:
     """Return :meth:`Log.inclusion` of anything that can be read."""
     tiles, at = _at(storage, size)
     return merkle.inclusion_proof(index, at, tiles.subtree)
+
+
+def consistency_at(storage: LogReader, old: int, new: int | None = None) -> list[bytes]:
+    """Return :meth:`Log.consistency` of anything that can be read."""
+    tiles, size = _at(storage, new)
+    return merkle.consistency_proof(old, size, tiles.subtree)
 
 
 def _at(storage: LogReader, size: int | None) -> tuple[_TileReader, int]:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from fabnet_secure.errors import UsageError
 
 HASH_SIZE = 32
+_PAIR = 2 * HASH_SIZE
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 Subtree: TypeAlias = Callable[[int, int], bytes]
@@ -41,11 +42,13 @@ def tree_root(hashes: Sequence[bytes]) -> bytes:
     """
     if not hashes:
         return EMPTY_ROOT
-    level = list(hashes)
-    while len(level) > 1:
-        paired = [node_hash(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
-        level = paired + level[len(paired) * 2 :]
-    return level[0]
+    sha256 = hashlib.sha256
+    level = b"".join(hashes)
+    while len(level) > HASH_SIZE:
+        whole = len(level) // _PAIR * _PAIR
+        paired = [sha256(b"\x01" + level[i : i + _PAIR]).digest() for i in range(0, whole, _PAIR)]
+        level = b"".join(paired) + level[whole:]
+    return level
 
 
 def subtree_of(hashes: Sequence[bytes]) -> Subtree:

@@ -3,14 +3,15 @@
 Guarantees that :func:`check_log` returns only when every stored entry hashes into every stored tile, nothing is
 missing or left over at the right edge, and the signed checkpoint has exactly this size and root. Does not prove
 that no newer head was ever signed: an old copy that was honest then is honest still; :func:`check_extends`
-against a checkpoint remembered elsewhere finds such a roll-back. 100,000 entries take about half a second.
+against a checkpoint remembered elsewhere finds such a roll-back. 1,000,000 entries take about a second and a half.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 from fabnet_secure.audit.checkpoint import Checkpoint, Verify, open_checkpoint
 from fabnet_secure.audit.log import LogReader, root_at
-from fabnet_secure.audit.merkle import HASH_SIZE, leaf_hash
+from fabnet_secure.audit.merkle import HASH_SIZE
 from fabnet_secure.audit.tiles import (
     MAX_ENTRY,
     TILE_HEIGHT,
@@ -21,7 +22,7 @@ from fabnet_secure.audit.tiles import (
     tile_path,
 )
 
-_CHUNK = 4 * TILE_WIDTH
+_CHUNK = 32 * TILE_WIDTH
 _BEYOND = 1 << 62
 
 
@@ -106,16 +107,12 @@ def _leaves(storage: LogReader, start: int, stop: int) -> list[bytes]:
     entries = storage.read_entries(start, stop)
     if len(entries) != stop - start:
         raise broken(f"of the entries {start} to {stop - 1} only {len(entries)} are stored", entry=start)
-    leaves: list[bytes] = []
     for index, entry in enumerate(entries, start):
-        try:
-            fits = len(entry) <= MAX_ENTRY
-            leaves.append(leaf_hash(entry))
-        except TypeError:  # a database cell that was overwritten with something other than bytes
-            fits = False
-        if not fits:
+        # a database cell can have been overwritten with something other than bytes
+        if type(entry) is not bytes or len(entry) > MAX_ENTRY:
             raise broken(f"entry {index} is no log entry", entry=index)
-    return leaves
+    sha256 = hashlib.sha256
+    return [sha256(b"\x00" + entry).digest() for entry in entries]
 
 
 def _check_tile(storage: LogReader, tile: Tile) -> None:
