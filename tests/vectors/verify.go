@@ -1,8 +1,10 @@
 // Command verify checks an exported audit log with code that is not ours: golang.org/x/mod/sumdb/{note,tlog},
-// the packages that guard `go get`. It takes the export's directory and, optionally, a JSON file of proofs.
+// the packages that guard `go get`. It takes the export's directory and, optionally, a JSON file of proofs; with -proof
+// it checks one C2SP tlog-proof instead.
 //
-// Guarantees, when it exits 0: the log's key signed the checkpoint; the entries hash to the signed root; every
-// tile that the root demands holds the hashes of those entries; each proof given holds under tlog's own rules.
+// Guarantees, when it exits 0: the log's key (the one in -vkey, where it is given) signed the checkpoint; the entries
+// hash to the signed root; every tile that the root demands holds the hashes of those entries; each proof given holds
+// under tlog's own rules; and with -known the log continues that checkpoint, by a proof made from the tiles.
 package main
 
 import (
@@ -10,6 +12,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -63,17 +66,31 @@ func (r *exportReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 }
 
 func main() {
-	if len(os.Args) < 2 {
-		fail(errors.New("usage: verify DIRECTORY [PROOFS.json]"))
+	vkey := flag.String("vkey", "", "the log's key as it was published; by default the directory's own")
+	known := flag.String("known", "", "a checkpoint that the log must continue")
+	proof := flag.String("proof", "", "check this tlog-proof instead of a directory")
+	entry := flag.String("entry", "", "with -proof: the entry's bytes")
+	flag.Parse()
+	if *proof != "" {
+		fail(checkProofFile(*proof, *entry, *vkey))
+		return
 	}
-	dir := os.Args[1]
-	tree, err := openCheckpoint(dir)
+	if flag.NArg() < 1 {
+		fail(errors.New("usage: verify [-vkey KEY] [-known FILE] DIRECTORY [PROOFS.json]"))
+	}
+	dir := flag.Arg(0)
+	key, err := directoryKey(dir, *vkey)
+	fail(err)
+	tree, err := readCheckpoint(filepath.Join(dir, "checkpoint"), key)
 	fail(err)
 	entries, err := readEntries(dir, tree.N)
 	fail(err)
 	fail(checkTree(dir, tree, entries))
-	if len(os.Args) > 2 {
-		fail(checkProofs(os.Args[2], entries))
+	if *known != "" {
+		fail(checkKnown(dir, tree, *known, key))
+	}
+	if flag.NArg() > 1 {
+		fail(checkProofs(flag.Arg(1), entries))
 	}
 	fmt.Printf("OK size=%d root=%s\n", tree.N, tree.Hash)
 }
@@ -85,17 +102,31 @@ func fail(err error) {
 	}
 }
 
-// openCheckpoint checks the note's signature and returns the head it states.
-func openCheckpoint(dir string) (tlog.Tree, error) {
-	key, err := os.ReadFile(filepath.Join(dir, "vkey"))
+// directoryKey returns the verifier key: the published one, which the directory's must equal, or the directory's.
+func directoryKey(dir, published string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "vkey"))
+	if err != nil {
+		return "", err
+	}
+	key := strings.TrimSuffix(string(text), "\n")
+	if published != "" && key != published {
+		return "", errors.New("the directory's key is not the published one")
+	}
+	return key, nil
+}
+
+// readCheckpoint checks the signature of the note in a file and returns the head it states.
+func readCheckpoint(file, key string) (tlog.Tree, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return tlog.Tree{}, err
 	}
-	verifier, err := note.NewVerifier(strings.TrimSuffix(string(key), "\n"))
-	if err != nil {
-		return tlog.Tree{}, err
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	return openCheckpoint(text, key)
+}
+
+// openCheckpoint checks a note's signature and returns the head it states.
+func openCheckpoint(text []byte, key string) (tlog.Tree, error) {
+	verifier, err := note.NewVerifier(key)
 	if err != nil {
 		return tlog.Tree{}, err
 	}
@@ -213,6 +244,68 @@ func checkTree(dir string, tree tlog.Tree, entries [][]byte) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// checkKnown proves from the tiles that the log begins with the one that a remembered checkpoint states.
+func checkKnown(dir string, tree tlog.Tree, file, key string) error {
+	old, err := readCheckpoint(file, key)
+	if err != nil {
+		return err
+	}
+	if old.N > tree.N {
+		return fmt.Errorf("%d entries were known, here are %d", old.N, tree.N)
+	}
+	if old.N == 0 {
+		return nil
+	}
+	path, err := tlog.ProveTree(tree.N, old.N, tlog.TileHashReader(tree, &exportReader{dir: dir}))
+	if err != nil {
+		return err
+	}
+	return tlog.CheckTree(path, tree.N, tree.Hash, old.N, old.Hash)
+}
+
+// checkProofFile checks a C2SP tlog-proof: header, index, path, an empty line, checkpoint.
+func checkProofFile(file, entryFile, key string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	entry, err := os.ReadFile(entryFile)
+	if err != nil {
+		return err
+	}
+	head, signed, found := strings.Cut(string(text), "\n\n")
+	lines := strings.Split(head, "\n")
+	if !found || len(lines) < 2 || lines[0] != "c2sp.org/tlog-proof@v1" {
+		return errors.New("this is no tlog-proof")
+	}
+	if strings.HasPrefix(lines[1], "extra ") {
+		lines = lines[1:]
+	}
+	if len(lines) < 2 || !strings.HasPrefix(lines[1], "index ") {
+		return errors.New("the proof names no index")
+	}
+	index, err := strconv.ParseInt(strings.TrimPrefix(lines[1], "index "), 10, 64)
+	if err != nil {
+		return err
+	}
+	path, err := parsePath(lines[2:])
+	if err != nil {
+		return err
+	}
+	tree, err := openCheckpoint([]byte(signed), key)
+	if err != nil {
+		return err
+	}
+	if index < 0 || index >= tree.N {
+		return errors.New("there is no such entry")
+	}
+	if err := tlog.CheckRecord(path, tree.N, tree.Hash, index, tlog.RecordHash(entry)); err != nil {
+		return err
+	}
+	fmt.Printf("OK index=%d size=%d\n", index, tree.N)
 	return nil
 }
 
