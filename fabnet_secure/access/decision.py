@@ -11,97 +11,39 @@ whoever is denied that is denied in any case.
 Source: Cedar (Cutler et al. 2024); ISO/IEC 29100 for purpose and principal.
 """
 
-import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias, final
+from typing import Final, NoReturn, final
 
 import cedarpy
 
-from fabnet_secure.access.policyfiles import Loaded, Policy, load_directory
-from fabnet_secure.errors import AccessDenied, UsageError
+from fabnet_secure.access.policyfiles import Loaded, Policy, load_directories
+from fabnet_secure.access.question import (
+    ACTIONS,
+    CONSENT_ACTIONS,
+    ROLES,
+    TWO_PEOPLE,
+    VAULT_ACTIONS,
+    ConsentClass,
+    Principal,
+    Request,
+    Resource,
+    Vault,
+    cedar_entities,
+    cedar_question,
+)
+from fabnet_secure.errors import AccessDenied
 from fabnet_secure.types import DecisionId, Purpose, new_id
 
-ROLES: Final = ("ingestor", "trainer", "analyst", "dpo", "auditor", "operator")
-"""What a principal can be; the duties are the policy files of the same names."""
-
-VAULT_ACTIONS: Final = (
-    "init", "consent_add", "consent_read", "track_list", "withdraw", "report", "audit_verify", "audit_export",
-    "budget_read", "model_read", "role_grant", "key_rekey", "quarantine_list", "quarantine_release",
-    "quarantine_destroy",
-)  # fmt: skip
-"""Acts on the vault as a whole (resource :class:`Vault`)."""
-
-CONSENT_ACTIONS: Final = ("ingest", "train_plan", "train_run", "embed", "query_similar")
-"""Acts on persons' data (resource :class:`ConsentClass`), each with a purpose."""
-
-ACTIONS: Final = VAULT_ACTIONS + CONSENT_ACTIONS
-
+__all__ = [
+    "ACTIONS", "CONSENT_ACTIONS", "ROLES", "TWO_PEOPLE", "VAULT_ACTIONS", "ConsentClass", "Decision", "Denied", "Grant",
+    "Matches", "PolicySet", "Principal", "Request", "Resource", "Vault",
+]  # fmt: skip
 _MINT: Final = object()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
-    """Who asks: an account of this host, with the roles it was given.
-
-    Args:
-        name: the principal's name in the vault.
-        uid: the number of the account.
-        roles: names out of :data:`ROLES`; a principal with an unknown one is denied everything.
-    """
-
-    name: str
-    uid: int
-    roles: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vault:
-    """The vault as a whole."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsentClass:
-    """All consents that are alike; one decision serves them all.
-
-    Args:
-        purposes: what they cover.
-        subject_category: whom they come from (``adult``, ``employee``…).
-    """
-
-    purposes: frozenset[Purpose]
-    subject_category: str = "adult"
-
-
-Resource: TypeAlias = Vault | ConsentClass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One question to the policies.
-
-    Args:
-        principal: who asks.
-        action: what for, out of :data:`ACTIONS`.
-        at: when (an aware time).
-        purpose: the purpose of the act; acts on persons' data are denied without one.
-        resource: on what.
-
-    Raises:
-        UsageError: the time names no offset.
-    """
-
-    principal: Principal
-    action: str
-    at: datetime
-    purpose: Purpose | None = None
-    resource: Resource = Vault()
-
-    def __post_init__(self) -> None:
-        """Refuse a time that could mean any of several moments."""
-        if self.at.tzinfo is None:
-            raise UsageError("the time of a request names no offset", code="TIME_WITHOUT_OFFSET")
+_MOST_PARSED: Final = 1024
+_FAILED: Final = re.compile(r"error while evaluating policy `(?P<policy_id>[^`]+)`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +57,7 @@ class Decision:
         policy_set_sha256: the digest of the policies that were asked.
         reason: one sentence, without names.
         errors: what Cedar could not evaluate; any makes a denial. May name the principal: not for messages or the log.
+        failed: the ``@id`` of each policy among them, for messages and the log.
     """
 
     decision_id: DecisionId
@@ -123,6 +66,22 @@ class Decision:
     policy_set_sha256: str
     reason: str
     errors: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matches:
+    """Every policy that says something about a request, whichever decided; each in the order of rank.
+
+    Args:
+        permits: those that permit it.
+        forbids: those that forbid it.
+        failed: the ``@id`` of those that could not be evaluated.
+    """
+
+    permits: tuple[Policy, ...]
+    forbids: tuple[Policy, ...]
+    failed: tuple[str, ...]
 
 
 class Denied(AccessDenied):
@@ -131,7 +90,7 @@ class Denied(AccessDenied):
     def __init__(self, decision: Decision) -> None:
         super().__init__(
             decision.reason,
-            hint="ask whoever grants roles here; the policies are in policies/access",
+            hint=_hint(decision),
             decision_id=decision.decision_id,
             policy_id=decision.policy_id,
         )
@@ -195,19 +154,21 @@ class Grant:
 class PolicySet:
     """The access policies of a site, parsed once (about 0.1 ms a decision)."""
 
-    __slots__ = ("_loaded",)
+    __slots__ = ("_loaded", "_parsed")
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
+        self._parsed: dict[str, cedarpy.Entities] = {}
 
     @classmethod
-    def load(cls, directory: Path) -> "PolicySet":
-        """Load ``directory``'s ``*.cedar`` files and ``schema.cedarschema``.
+    def load(cls, shipped: Path, *sites: Path) -> "PolicySet":
+        """Load ``shipped``'s ``*.cedar`` files and ``schema.cedarschema``, and what a site's own directories add.
 
         Raises:
-            Gap: (POLICY_INVALID) they do not parse or validate, or a policy lacks its ``@id`` or ``@title``.
+            Gap: (POLICY_INVALID) they do not parse or validate, a policy lacks its ``@id`` or ``@title``, or a site's
+                policy takes the ``@id`` of another.
         """
-        return cls(load_directory(directory))
+        return cls(load_directories(shipped, *sites))
 
     @property
     def sha256(self) -> str:
@@ -217,19 +178,40 @@ class PolicySet:
     @property
     def policies(self) -> tuple[Policy, ...]:
         """Every policy's id, title and effect, in order."""
-        return tuple(sorted(self._loaded.by_cedar_id.values(), key=lambda policy: policy.rank))
+        return tuple(sorted(self._loaded.by_id.values(), key=_rank))
+
+    def policy(self, policy_id: str) -> Policy | None:
+        """Return the policy of this ``@id``, or None."""
+        return self._loaded.by_id.get(policy_id)
 
     def decide(self, request: Request) -> Decision:
         """Answer ``request``; everything but a clean Allow is a denial, whatever went wrong."""
         try:
-            answer = self._ask(request)
-        except ValueError as error:  # not even a well-formed question: an unknown role or purpose
+            answer = self._ask(request, self._loaded.policies)
+        except (
+            ValueError,
+            TypeError,
+            OverflowError,
+        ) as error:  # no well-formed question: an unknown role…
             return self._denial(request, None, (str(error),))
-        deciding = self._deciding(answer.diagnostics.reasons)
+        deciding = min(self._named(answer), key=_rank, default=None)
         errors = tuple(str(error) for error in answer.diagnostics.errors)
         if answer.decision is not cedarpy.Decision.Allow or errors or deciding is None or deciding.forbids:
             return self._denial(request, deciding, errors)
         return self._decision(deciding, allowed=True, reason=deciding.title)
+
+    def matching(self, request: Request) -> Matches:
+        """Return every policy that permits or forbids ``request``, those that did not decide too; decides nothing."""
+        try:
+            permits = self._ask(request, self._loaded.permits)
+            forbids = self._ask(request, self._loaded.forbids)
+        except (ValueError, TypeError, OverflowError):
+            return Matches(permits=(), forbids=(), failed=())
+        return Matches(
+            permits=tuple(sorted(self._named(permits), key=_rank)),
+            forbids=tuple(sorted(self._named(forbids), key=_rank)),
+            failed=_failed((*permits.diagnostics.errors, *forbids.diagnostics.errors)),
+        )
 
     def require(self, request: Request) -> Grant:
         """Return the grant for ``request``.
@@ -242,31 +224,36 @@ class PolicySet:
             raise Denied(decision)
         return Grant(request=request, decision=decision, minted_by=_MINT)
 
-    def _ask(self, request: Request) -> cedarpy.AuthzResult:
-        schema = self._loaded.schema
-        entities = cedarpy.Entities.from_json_str(json.dumps(_entities(request)), schema=schema)
-        question = {
-            "principal": {"type": "Principal", "id": request.principal.name},
-            "action": {"type": "Action", "id": request.action},
-            "resource": _resource_uid(request.resource),
-            "context": _context(request),
-        }
-        return cedarpy.is_authorized(question, self._loaded.policies, entities, schema=schema)
+    def _ask(self, request: Request, policies: cedarpy.PolicySet) -> cedarpy.AuthzResult:
+        entities = self._entities(cedar_entities(request))
+        return cedarpy.is_authorized(cedar_question(request), policies, entities, schema=self._loaded.schema)
 
-    def _deciding(self, cedar_ids: list[str]) -> Policy | None:
-        """Return the first of the policies that decided: where several match, the author's order is the precedence."""
-        matched = [self._loaded.by_cedar_id[cedar_id] for cedar_id in cedar_ids]
-        return min(matched, key=lambda policy: policy.rank, default=None)
+    def _entities(self, text: str) -> cedarpy.Entities:
+        """Parse a principal and a resource, or find them parsed: the same few ask about the same few classes."""
+        known = self._parsed.get(text)
+        if known is None:
+            if len(self._parsed) >= _MOST_PARSED:
+                self._parsed.clear()
+            known = self._parsed[text] = cedarpy.Entities.from_json_str(text, schema=self._loaded.schema)
+        return known
+
+    def _named(self, answer: cedarpy.AuthzResult) -> list[Policy]:
+        """Return the policies that an answer rests on: where several match, the author's order is the precedence."""
+        return [self._loaded.by_id[policy_id] for policy_id in answer.diagnostics.reasons]
 
     def _denial(self, request: Request, deciding: Policy | None, errors: tuple[str, ...]) -> Decision:
+        action, failed = str(request.action), _failed(errors)
         if deciding is not None and deciding.forbids:
-            reason = f"{request.action} is forbidden by policy '{deciding.policy_id}': {deciding.title}"
+            reason = f"{action} is forbidden by policy '{deciding.policy_id}': {deciding.title}"
             return self._decision(deciding, allowed=False, reason=reason, errors=errors)
-        if errors:
-            reason = f"{request.action} could not be decided, so it is denied: a policy or the request did not evaluate"
+        if failed:
+            named = ", ".join(f"'{policy_id}'" for policy_id in failed)
+            reason = f"{action} could not be decided, so it is denied: the policy {named} did not evaluate"
+        elif errors:
+            reason = f"{action} could not be decided, so it is denied: the request did not evaluate"
         else:
             roles = ", ".join(request.principal.roles) or "none"
-            reason = f"no policy permits {request.action} for a principal with these roles: {roles}"
+            reason = f"no policy permits {action} for a principal with these roles: {roles}"
         return self._decision(None, allowed=False, reason=reason, errors=errors)
 
     def _decision(
@@ -279,38 +266,21 @@ class PolicySet:
             policy_set_sha256=self.sha256,
             reason=reason,
             errors=errors,
+            failed=_failed(errors),
         )
 
 
-def _entities(request: Request) -> list[dict[str, Any]]:
-    principal = request.principal
-    entities: list[dict[str, Any]] = [
-        {
-            "uid": {"type": "Principal", "id": principal.name},
-            "attrs": {"uid": principal.uid},
-            "parents": [{"type": "Role", "id": role} for role in principal.roles],
-        }
-    ]
-    if isinstance(request.resource, ConsentClass):
-        attributes = {
-            "purposes": [_purpose(purpose) for purpose in sorted(request.resource.purposes)],
-            "category": request.resource.subject_category,
-        }
-        entities.append({"uid": _resource_uid(request.resource), "attrs": attributes, "parents": []})
-    return entities
+def _rank(policy: Policy) -> int:
+    return policy.rank
 
 
-def _resource_uid(resource: Resource) -> dict[str, str]:
-    return {"type": type(resource).__name__, "id": "this"}
+def _failed(errors: Iterable[str]) -> tuple[str, ...]:
+    """Return the ids of the policies that Cedar's errors name; the rest of an error may hold a person's name."""
+    found = (_FAILED.match(error) for error in errors)
+    return tuple(sorted({one["policy_id"] for one in found if one}))
 
 
-def _context(request: Request) -> dict[str, Any]:
-    moment = request.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    context: dict[str, Any] = {"at": {"__extn": {"fn": "datetime", "arg": moment}}}
-    if request.purpose is not None:
-        context["purpose"] = _purpose(request.purpose)
-    return context
-
-
-def _purpose(purpose: Purpose) -> dict[str, dict[str, str]]:
-    return {"__entity": {"type": "Purpose", "id": str(purpose)}}
+def _hint(decision: Decision) -> str:
+    if decision.failed:
+        return "whoever writes the policies mends it; until then everything that it might forbid is denied"
+    return "ask whoever grants roles here; 'fabnet-secure policy explain ACTION' says what would have to be different"

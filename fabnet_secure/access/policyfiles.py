@@ -1,15 +1,18 @@
-"""Reads a directory of Cedar policies, or refuses it as a whole.
+"""Reads Cedar policies, the shipped ones and what a site adds to them, or refuses them as a whole.
 
-Guarantees: what is returned parses, validates strictly against the directory's own schema, holds no template, and every
-policy has an ``@id`` of its own and a ``@title``. Does not judge whether the policies are wise.
+Guarantees: what is returned parses, validates strictly against the shipped schema, holds no template, and every policy
+has an ``@id`` of its own and a ``@title``. A site's files only ever add: a policy of theirs that has a shipped policy's
+``@id`` is refused, and so is a schema. Does not judge whether the policies are wise: a site that permits everything has
+permitted it (what no ``forbid`` forbids). :mod:`fabnet_secure.access.examples` tests what they say.
 
 Source: Cedar (Cutler et al. 2024, "Cedar: A New Language for Expressive, Fast, Safe, and Analyzable Authorization").
 """
 
 import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +23,9 @@ from fabnet_secure.errors import Gap
 from fabnet_secure.types import canonical_json
 
 SCHEMA_FILE: Final = "schema.cedarschema"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")
+_RAW_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_LONGEST_TITLE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,56 +33,101 @@ class Policy:
     """One policy, as its annotations name it.
 
     Args:
-        rank: its place among all policies: files by name, then by place in the file, from 0.
+        rank: its place among all policies: the shipped before a site's, files by name, then its place in the file.
         policy_id: its ``@id``.
         title: its ``@title``, a sentence without a full stop.
         forbids: whether it forbids (else it permits).
+        source: the file it stands in; a site's as ``site/NAME``.
     """
 
     rank: int
     policy_id: str
     title: str
     forbids: bool
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A policy directory, parsed.
+    """Policies, parsed. Cedar knows each by its ``@id``.
 
     Args:
         policies: Cedar's handle on all policies.
+        permits: its handle on those that permit.
+        forbids: its handle on those that forbid.
         schema: Cedar's handle on the schema.
-        by_cedar_id: Cedar's own name of each policy (``policy0``…) → the policy.
+        by_id: ``@id`` → the policy.
         sha256: hex digest over the names and contents of all files, the schema's too.
     """
 
     policies: cedarpy.PolicySet
+    permits: cedarpy.PolicySet
+    forbids: cedarpy.PolicySet
     schema: cedarpy.Schema
-    by_cedar_id: Mapping[str, Policy]
+    by_id: Mapping[str, Policy]
     sha256: str
 
 
-def load_directory(directory: Path) -> Loaded:
-    """Read, parse and validate every ``*.cedar`` file of ``directory`` against its ``schema.cedarschema``.
+def load_directories(shipped: Path, *sites: Path) -> Loaded:
+    """Read, parse and validate every ``*.cedar`` file of ``shipped`` and ``sites`` against the shipped schema.
+
+    Args:
+        shipped: a directory of policies with their ``schema.cedarschema``.
+        sites: directories of a site's own policies, which may be empty of them but must be there.
 
     Raises:
         Gap: (POLICY_INVALID) anything at all is wrong with them.
     """
-    texts = {path.name: _read(path) for path in sorted(directory.glob("*.cedar"))}
+    texts = read_texts(shipped)
     if not texts:
-        raise invalid(f"no access policies in {directory}")
-    schema_text = _read(directory / SCHEMA_FILE)
+        raise invalid(f"no access policies in {shipped}")
+    for number, site in enumerate(sites, start=1):
+        if not site.is_dir():
+            raise invalid(f"the site's policies are not there: {site}", "give back what was adopted, or adopt anew")
+        if (site / SCHEMA_FILE).exists():
+            raise invalid(f"{site} holds a {SCHEMA_FILE}", "a site adds policies; the words are the program's own")
+        folder = "site" if number == 1 else f"site{number}"
+        texts |= {f"{folder}/{name}": text for name, text in read_texts(site).items()}
+    return parse(texts, _read(shipped / SCHEMA_FILE))
+
+
+def read_texts(directory: Path) -> dict[str, str]:
+    """Return the name and text of every ``*.cedar`` file of ``directory``, by name.
+
+    Raises:
+        Gap: (POLICY_INVALID) one of them cannot be read, or is no text.
+    """
+    return {path.name: _read(path) for path in sorted(directory.glob("*.cedar"))}
+
+
+def parse(texts: Mapping[str, str], schema_text: str) -> Loaded:
+    """Parse and validate policies, each file by itself, so that a refusal names the file.
+
+    Args:
+        texts: the files, in order of rank: name → Cedar text.
+        schema_text: the schema (Cedar's own syntax).
+
+    Raises:
+        Gap: (POLICY_INVALID) anything at all is wrong with them.
+    """
     try:
         schema = cedarpy.Schema.from_str(schema_text)
     except ValueError as error:
         raise invalid(f"{SCHEMA_FILE} does not parse", str(error)) from error
-    for name, text in texts.items():  # one by one, so that the refusal names the file
+    bodies: dict[str, dict[str, Any]] = {}
+    found: list[Policy] = []
+    for name, text in texts.items():
         _validate(name, text, schema)
-    joined = "\n".join(texts.values())
+        for body in _bodies(name, text):
+            found.append(_described(body, rank=len(found), source=name))
+            bodies[found[-1].policy_id] = body
+    _check_ids(found)
     return Loaded(
-        policies=cedarpy.PolicySet.from_str(joined),
+        policies=_handle(bodies),
+        permits=_handle({name: body for name, body in bodies.items() if body["effect"] == "permit"}),
+        forbids=_handle({name: body for name, body in bodies.items() if body["effect"] == "forbid"}),
         schema=schema,
-        by_cedar_id=_described(json.loads(cedarpy.policies_to_json_str(joined))),
+        by_id={policy.policy_id: policy for policy in found},
         sha256=_digest({**texts, SCHEMA_FILE: schema_text}),
     )
 
@@ -87,6 +138,8 @@ def invalid(message: str, detail: str = "") -> Gap:
 
 
 def _read(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise invalid(f"{path} is not a file")
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -101,33 +154,47 @@ def _validate(name: str, text: str, schema: cedarpy.Schema) -> None:
         raise invalid(f"{name} does not validate against {SCHEMA_FILE}", "; ".join(map(str, result.errors[:3])))
 
 
-def _described(parsed: dict[str, Any]) -> dict[str, Policy]:
-    """Read the annotations of every policy; each must have an ``@id`` that no other has, and a ``@title``."""
+def _bodies(name: str, text: str) -> list[dict[str, Any]]:
+    """Return the policies of a file in Cedar's JSON form, in their order in the text."""
+    parsed = json.loads(cedarpy.policies_to_json_str(text))
     if parsed["templates"]:
-        raise invalid("the access policies hold a template (?principal or ?resource)", "write a plain policy for each")
-    described = {
-        cedar_id: Policy(
-            rank=int(cedar_id.removeprefix("policy")),  # Cedar numbers policies by their place in the text
-            policy_id=_annotation(policy, "id"),
-            title=_annotation(policy, "title"),
-            forbids=policy["effect"] == "forbid",
-        )
-        for cedar_id, policy in parsed["staticPolicies"].items()
-    }
-    twice = [name for name, count in Counter(policy.policy_id for policy in described.values()).items() if count > 1]
-    if twice:
-        raise invalid(f"several access policies have the @id {twice[0]!r}")
-    if not described:
-        raise invalid("the access policy files hold no policy")
-    return described
+        raise invalid(f"{name} holds a template (?principal or ?resource)", "write a plain policy for each")
+    # Cedar names policies by their place in the text: policy0, policy1…
+    order = sorted(parsed["staticPolicies"], key=lambda cedar_id: int(cedar_id.removeprefix("policy")))
+    return [parsed["staticPolicies"][cedar_id] for cedar_id in order]
 
 
-def _annotation(policy: dict[str, Any], name: str) -> str:
-    value = str(policy.get("annotations", {}).get(name) or "").strip()
+def _described(body: dict[str, Any], *, rank: int, source: str) -> Policy:
+    policy_id, title = _annotation(body, "id", source), _annotation(body, "title", source)
+    if not _ID.match(policy_id) or _RAW_ID.search(policy_id):  # the log, which names it, refuses raw identifiers
+        raise invalid(f"the @id {policy_id[:64]!r} in {source} is no id", "words of letters, digits and . _ : -")
+    if len(title) > _LONGEST_TITLE or not title.isprintable():
+        raise invalid(f"the @title of {policy_id!r} is not one line of at most {_LONGEST_TITLE} characters")
+    return Policy(rank=rank, policy_id=policy_id, title=title, forbids=body["effect"] == "forbid", source=source)
+
+
+def _annotation(body: dict[str, Any], name: str, source: str) -> str:
+    value = str(body.get("annotations", {}).get(name) or "").strip()
     if not value:
-        known = policy.get("annotations", {}).get("id") or "without @id"
-        raise invalid(f"an access policy ({known}) has no @{name}", 'write @id("…") @title("…") before each policy')
+        known = body.get("annotations", {}).get("id") or "without @id"
+        raise invalid(f"a policy in {source} ({known}) has no @{name}", 'write @id("…") @title("…") before each policy')
     return value
+
+
+def _check_ids(found: Sequence[Policy]) -> None:
+    if not found:
+        raise invalid("the access policy files hold no policy")
+    twice = [name for name, count in Counter(policy.policy_id for policy in found).items() if count > 1]
+    if twice:
+        where = " and ".join(sorted({policy.source for policy in found if policy.policy_id == twice[0]}))
+        raise invalid(
+            f"several access policies have the @id {twice[0]!r} ({where})", "every policy has an @id of its own"
+        )
+
+
+def _handle(bodies: Mapping[str, dict[str, Any]]) -> cedarpy.PolicySet:
+    whole = {"staticPolicies": dict(bodies), "templates": {}, "templateLinks": []}
+    return cedarpy.PolicySet.from_json_str(json.dumps(whole))
 
 
 def _digest(texts: Mapping[str, str]) -> str:

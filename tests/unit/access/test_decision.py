@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fabnet_secure.access import decision as module
 from fabnet_secure.access.decision import ConsentClass, Decision, Denied, Grant, PolicySet, Principal, Request, Vault
+from fabnet_secure.access.premises import Premises
 from fabnet_secure.errors import AccessDenied, UsageError
 from fabnet_secure.types import Purpose, is_id
 
@@ -64,8 +67,8 @@ def test_an_error_is_a_denial_even_where_cedar_allows(custom):
     decision = policies.decide(TRAIN)
     assert not decision.allowed
     assert decision.policy_id == ""
-    assert "could not be decided" in decision.reason
-    assert decision.errors
+    assert decision.reason == "train_run could not be decided, so it is denied: the policy 'broken' did not evaluate"
+    assert (decision.failed, len(decision.errors)) == (("broken",), 1)
     with pytest.raises(Denied):
         policies.require(TRAIN)
 
@@ -73,7 +76,7 @@ def test_an_error_is_a_denial_even_where_cedar_allows(custom):
 def test_cedar_itself_would_have_allowed_it(custom, monkeypatch):
     """The proof that the test above tests something: Cedar's own answer to it is Allow, with an error beside."""
     policies = custom(PERMIT_ALL + BROKEN_FORBID)
-    answer = policies._ask(TRAIN)
+    answer = policies._ask(TRAIN, policies._loaded.policies)
     assert answer.allowed
     assert answer.diagnostics.errors
 
@@ -83,6 +86,30 @@ def test_a_permit_that_fails_is_a_denial(custom):
     broken_permit = BROKEN_FORBID.replace("forbid", "permit")
     assert not custom(PERMIT_ALL + broken_permit).decide(TRAIN).allowed
     assert not custom(broken_permit).decide(TRAIN).allowed
+
+
+@pytest.mark.parametrize("effect", ["permit", "forbid"])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'Principal::"Ada Lovelace".uid == 1',  # an attribute of somebody who is not there
+        "principal.uid * 9223372036854775807 > 0",
+        'context.at.offset(duration("9223372036854775807ms")) > context.at',
+        "context.hour - 9223372036854775807 - 9223372036854775807 > 0",
+    ],
+)
+def test_whatever_fails_to_evaluate_denies_and_is_named(custom, effect, condition):
+    """A missing attribute, an overflow of numbers or times, in a permit or a forbid: denied, and the policy named."""
+    text = f'@id("faulty") @title("Faulty")\n{effect} (principal, action, resource) when {{ {condition} }};\n'
+    policies = custom(PERMIT_ALL + text)
+    with pytest.raises(Denied) as caught:
+        policies.require(TRAIN)
+    decision = caught.value.decision
+    assert (decision.allowed, decision.policy_id, decision.failed) == (False, "", ("faulty",))
+    assert "'faulty'" in caught.value.message
+    assert caught.value.exit_code == 21
+    assert "Ada" not in f"{caught.value.message} {caught.value.hint} {decision.reason}"
+    assert policies.matching(TRAIN).failed == ("faulty",)
 
 
 def test_a_forbid_beside_an_error_is_still_named(custom):
@@ -132,6 +159,8 @@ def test_nothing_permitted_is_denied_without_a_policy(policies):
         {"principal": Principal(name="\udcff", uid=1, roles=("trainer",))},
         {"purpose": "fun"},
         {"resource": ConsentClass(purposes=frozenset({"train_model", "fun"}))},
+        {"at": datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))},
+        {"action": 7},
     ],
 )
 def test_a_question_that_makes_no_sense_is_denied(custom, change):
@@ -192,6 +221,74 @@ def test_policies_can_ask_for_the_hour(custom):
     assert not policies.decide(dataclasses.replace(TRAIN, at=datetime(2026, 1, 1, 21, 0, tzinfo=tokyo))).allowed
 
 
+def test_policies_can_ask_for_the_clock_on_the_wall(custom):
+    """The hour, the weekday, the site and whether it is open reach the policies as the place's own clock shows them."""
+    policies = custom(
+        '@id("local") @title("Tuesdays at 5 in Tokyo, while it is open")\npermit (principal, action, resource)\n'
+        'when { context.hour == 5 && context.weekday == 2 && context.site == "Tokyo" && context.open };\n'
+    )
+    tokyo = Premises(site="Tokyo", open_hours=(5, 6), zone=timezone(timedelta(hours=9)))
+    assert policies.decide(dataclasses.replace(TRAIN, premises=tokyo)).allowed  # Monday 20:00 in UTC
+    for change in ({"open_hours": (6, 5)}, {"zone": UTC}, {"site": ""}):
+        assert not policies.decide(dataclasses.replace(TRAIN, premises=dataclasses.replace(tokyo, **change))).allowed
+
+
+def test_every_matching_policy_is_told(custom):
+    """All permits and all forbids that match are named, in the author's order, whichever of them decided."""
+    text = "".join(
+        f'@id("{name}") @title("{name}")\n{effect} (principal, action, resource);\n'
+        for name, effect in (("z", "permit"), ("y", "forbid"), ("a", "permit"), ("b", "forbid"))
+    )
+    found = custom(text + BROKEN_FORBID).matching(TRAIN)
+    assert [policy.policy_id for policy in found.permits] == ["z", "a"]
+    assert [policy.policy_id for policy in found.forbids] == ["y", "b"]
+    assert found.failed == ("broken",)
+    nonsense = custom(text).matching(dataclasses.replace(TRAIN, action="fly"))
+    assert (nonsense.permits, nonsense.forbids) == ((), ())
+
+
+def test_a_policy_is_found_by_its_id(policies):
+    """What a record names can be looked up, with the file it stands in."""
+    found = policies.policy("trainer-train")
+    assert (found.title, found.source, found.forbids) == ("Trainers plan and run training", "trainer.cedar", False)
+    assert policies.policy("nothing") is None
+
+
+_CONDITIONS = (
+    "true", "context.hour > 12", "!context.open", "principal.uid + 9223372036854775807 > 0",
+    'resource.category == "adult"', 'context has purpose && context.purpose == Purpose::"train_model"',
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    role=st.sampled_from(["", *module.ROLES]),
+    action=st.sampled_from(module.CONSENT_ACTIONS),
+    purpose=st.sampled_from([None, *Purpose]),
+    permits=st.booleans(),
+    scope=st.sampled_from(["principal", 'principal in Role::"trainer"', 'principal in Role::"analyst"']),
+    condition=st.sampled_from(_CONDITIONS),
+)
+def test_a_further_forbid_never_allows(custom, role, action, purpose, permits, scope, condition):
+    """Whatever forbid a site adds, even one that fails to evaluate: what was denied stays denied."""
+    shipped = "".join(path.read_text("utf-8") for path in sorted(POLICIES.glob("*.cedar")))
+    before = custom(shipped + (PERMIT_ALL if permits else ""))
+    forbid = (
+        f'@id("more") @title("More")\nforbid ({scope}, action in Action::"uses_consent", resource)\n'
+        f"when {{ {condition} }};\n"
+    )
+    after = custom(shipped + (PERMIT_ALL if permits else "") + forbid)
+    request = Request(
+        principal=Principal(name="p", uid=1, roles=(role,) if role else ()),
+        action=action,
+        purpose=purpose,
+        resource=ConsentClass(purposes=frozenset() if purpose is None else frozenset({purpose})),
+        at=AT,
+        premises=Premises(zone=UTC),
+    )
+    assert before.decide(request).allowed or not after.decide(request).allowed
+
+
 def test_policies_can_ask_for_the_account_and_the_category(custom):
     """The principal's uid and the class's category reach the policies."""
     policies = custom(
@@ -238,3 +335,11 @@ def test_the_words_of_the_program_and_of_the_schema_are_the_same():
     assert enumerated("Purpose") == [purpose.value for purpose in Purpose]
     assert re.findall(r"\w+", actions("Vault")) == list(module.VAULT_ACTIONS)
     assert re.findall(r"\w+", actions("ConsentClass")) == list(module.CONSENT_ACTIONS)
+
+
+def test_many_principals_do_not_pile_up(policies):
+    """What was parsed is remembered for a while only, and never for somebody else."""
+    for number in range(module._MOST_PARSED + 5):
+        principal = Principal(name=f"p{number}", uid=number, roles=("trainer",) if number % 2 else ())
+        assert policies.decide(dataclasses.replace(TRAIN, principal=principal)).allowed == bool(number % 2)
+    assert len(policies._parsed) <= module._MOST_PARSED
