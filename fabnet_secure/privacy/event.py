@@ -1,11 +1,12 @@
 """The mechanism of a run as data: an event tree that any accountant can read years later.
 
 Guarantees that :func:`parse_event` returns what :func:`event_json` wrote, and that a stored event can name only the
-four kinds of event known here (dp-accounting's own decoder imports whatever module the text names). Does not judge
-whether the event is what really ran.
+five kinds of event known here (dp-accounting's own decoder imports whatever module the text names). Does not judge
+whether the event is what really ran, and of a count (``privacy/counting.py``) states ε alone: its δ is in the ledger.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,10 +58,17 @@ def _build(node: Mapping[str, Any]) -> dp_accounting.DpEvent:
             if not isinstance(node["count"], int) or node["count"] < 0:
                 raise ValueError("count")
             return dp_accounting.SelfComposedDpEvent(_build(node["of"]), node["count"])
+        case "bounded_count" | "lost":  # what was lost with its mechanism is taken for the worst
+            return _worst_of(_within(node["epsilon"], high=1e3))
         case "composed":
             return dp_accounting.ComposedDpEvent([_build(part) for part in node["of"]])
         case _:
             raise ValueError("event")
+
+
+def _worst_of(epsilon: float) -> dp_accounting.DpEvent:
+    """Return the mechanism that loses most of all ε-private ones (Kairouz, Oh, Viswanath 2015): a coin's answer."""
+    return dp_accounting.RandomizedResponseDpEvent(2 / (1 + math.exp(epsilon)), 2)
 
 
 def _within(value: Any, *, high: float) -> float:
