@@ -53,11 +53,15 @@ def load(path: Path, expected_sha256: str) -> FabNet:
     """Read a network.
 
     Raises:
+        StorageFailed: this account may not read it (``WEIGHTS_UNREADABLE``).
         IntegrityFailure: the file is gone or its digest differs (``WEIGHTS_DIGEST``), or it holds no network of ours
             (``WEIGHTS_FORMAT``).
     """
     try:
         blob = path.read_bytes()
+    except PermissionError as error:
+        hint = "the group that shares the vault needs to read its files (docs/access.md)"
+        raise StorageFailed("this account may not read the weights", hint=hint, code="WEIGHTS_UNREADABLE") from error
     except OSError as error:
         raise IntegrityFailure(
             "the weights cannot be read", hint=error.strerror or "", code="WEIGHTS_DIGEST"
@@ -87,6 +91,8 @@ def _replace(path: Path, blob: bytes) -> None:
     draft = path.with_name(f".{path.name}.{new_id()}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Weights are no secret of a person's: who may read their folder (a vault shared by a group) may read them.
+        os.fchmod(descriptor, 0o600 | path.parent.stat().st_mode & 0o040)
         with os.fdopen(descriptor, "wb") as file:
             file.write(blob)
             file.flush()

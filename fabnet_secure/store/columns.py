@@ -16,7 +16,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from fabnet_secure.crypto.envelope import Sealed
-from fabnet_secure.errors import IntegrityFailure
+from fabnet_secure.errors import IntegrityFailure, UsageError
 from fabnet_secure.types import Json, canonical_json, parse_rfc3339, rfc3339
 
 _T = TypeVar("_T")
@@ -57,9 +57,12 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else rfc3339(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
-        """Return the aware time."""
+        """Return the aware time; IntegrityFailure when the text is none."""
         del dialect
-        return None if value is None else parse_rfc3339(value)
+        try:
+            return None if value is None else parse_rfc3339(value)
+        except (UsageError, TypeError) as error:
+            raise IntegrityFailure("a stored time is damaged", code="STORE_CORRUPT") from error
 
 
 class JsonText(TypeDecorator[Any]):

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Text, func, select, type_coerce, update
 
 from fabnet_secure.consent.record import ConsentEvent, ConsentRecord, Notice, SubjectCategory
 from fabnet_secure.crypto.envelope import Sealed
-from fabnet_secure.errors import IntegrityFailure, NoEffectiveConsent
-from fabnet_secure.store.rows import put
+from fabnet_secure.errors import IntegrityFailure, NoEffectiveConsent, UsageError
+from fabnet_secure.store.rows import change, put
 from fabnet_secure.store.tables import consent, consent_event, notice, subject
 from fabnet_secure.types import ConsentId, SubjectId
 
@@ -70,6 +70,16 @@ def get_sealed_reference(connection: Connection, subject_id: SubjectId) -> Seale
     wanted = select(subject.c.sealed_reference).where(subject.c.subject_id == subject_id)
     sealed: Sealed | None = connection.execute(wanted).scalar_one_or_none()
     return sealed
+
+
+def replace_sealed_reference(connection: Connection, subject_id: SubjectId, sealed: Sealed) -> None:
+    """Put the same reference, sealed anew, in its place.
+
+    Raises:
+        UsageError: code ``NOT_FOUND``: the subject is unknown, or its reference is gone.
+    """
+    place = (subject.c.subject_id == subject_id) & subject.c.sealed_reference.is_not(None)
+    change(connection, update(subject).where(place).values(sealed_reference=sealed), "reference")
 
 
 def get_subject(connection: Connection, subject_id: SubjectId) -> SubjectRow | None:
@@ -151,6 +161,23 @@ def list_consents(connection: Connection, *, subject_id: SubjectId | None = None
     return _consents(connection, *(() if subject_id is None else (consent.c.subject_id == subject_id,)))
 
 
+def digests(connection: Connection, consent_id: ConsentId | None = None) -> dict[ConsentId, str]:
+    """Return the SHA-256 (hex) of each consent's record and events as they are stored, in their order."""
+    records = select(consent.c.consent_id, consent.c.subject_id, type_coerce(consent.c.body, Text).label("text"))
+    events = select(consent_event.c.consent_id, type_coerce(consent_event.c.body, Text).label("text"))
+    events = events.order_by(consent_event.c.consent_id, consent_event.c.position)
+    if consent_id is not None:
+        records = records.where(consent.c.consent_id == consent_id)
+        events = events.where(consent_event.c.consent_id == consent_id)
+    found = {}
+    for row in connection.execute(records):
+        found[row.consent_id] = hashlib.sha256(f"{row.subject_id}\n{row.text}\n".encode())
+    for row in connection.execute(events):
+        if row.consent_id in found:
+            found[row.consent_id].update(f"{row.text}\n".encode())
+    return {ConsentId(one): digest.hexdigest() for one, digest in found.items()}
+
+
 def _consents(connection: Connection, *conditions: object) -> list[Consent]:
     records = select(consent.c.body).order_by(consent.c.created_at, consent.c.consent_id)
     events = (
@@ -160,8 +187,11 @@ def _consents(connection: Connection, *conditions: object) -> list[Consent]:
     )
     for condition in conditions:
         records, events = records.where(condition), events.where(condition)  # type: ignore[arg-type]
-    streams = _grouped((row.consent_id, row.body) for row in connection.execute(events))
-    known = [ConsentRecord.from_json(body) for body in connection.execute(records).scalars()]
+    try:
+        streams = _grouped((row.consent_id, row.body) for row in connection.execute(events))
+        known = [ConsentRecord.from_json(body) for body in connection.execute(records).scalars()]
+    except UsageError as error:  # it is no person's input: this program wrote it
+        raise IntegrityFailure("a stored consent is damaged", hint="restore a backup", code="STORE_CORRUPT") from error
     return [(record, tuple(streams.get(record.consent_id, ()))) for record in known]
 
 

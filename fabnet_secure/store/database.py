@@ -21,6 +21,7 @@ from fabnet_secure.crypto.signing import verify_signature
 from fabnet_secure.errors import IntegrityFailure, UsageError
 from fabnet_secure.store.engine import (
     allow_commit,
+    kept_open,
     lock_table,
     open_keystore,
     open_vault_database,
@@ -28,7 +29,7 @@ from fabnet_secure.store.engine import (
     sqlite_url,
     write_locked,
 )
-from fabnet_secure.store.log_storage import SqlLogStorage, latest_checkpoint, lock_head, store_checkpoint
+from fabnet_secure.store.log_storage import LockedLogStorage, lock_head, store_checkpoint
 from fabnet_secure.store.schema import check_revision, migrate
 from fabnet_secure.store.tables import log_opening
 from fabnet_secure.types import Clock, ConsentId, Json, SubjectId, canonical_json
@@ -40,6 +41,7 @@ __all__ = [
     "Scribe",
     "Work",
     "check_revision",
+    "kept_open",
     "keystore_work",
     "migrate",
     "open_keystore",
@@ -101,9 +103,21 @@ class Work:
     def __init__(self, connection: Connection, scribe: Scribe) -> None:
         self._connection = connection
         self._scribe = scribe
-        self._start = SqlLogStorage(connection).size()
+        self._storage = LockedLogStorage(connection)
+        self._start = self._storage.size()
         self._drafts: list[_Draft] = []
         self._open = True
+        self._note = ""
+
+    @property
+    def start(self) -> int:
+        """How many entries the log had when this unit of work began."""
+        return self._start
+
+    @property
+    def note(self) -> str:
+        """The checkpoint that was signed when the unit of work ended; "" before."""
+        return self._note
 
     @property
     def connection(self) -> Connection:
@@ -152,20 +166,19 @@ class Work:
             raise IntegrityFailure(
                 "an act left no audit entry, so it was undone", hint="report this", code="ACT_WITHOUT_ENTRY"
             )
-        storage = SqlLogStorage(self._connection)
-        self._check_edge(storage)
-        log = Log(storage)
+        self._check_edge()
+        log = Log(self._storage)
         first = log.append([draft.leaf for draft in self._drafts])
         self._store_openings(first)
-        note = sign_checkpoint(self._scribe.origin, log.size, log.root(), self._scribe.signer)
-        store_checkpoint(self._connection, note)
+        self._note = sign_checkpoint(self._scribe.origin, log.size, log.root(), self._scribe.signer)
+        store_checkpoint(self._connection, self._note)
 
-    def _check_edge(self, storage: SqlLogStorage) -> None:
+    def _check_edge(self) -> None:
         """Refuse to sign on top of a log whose edge was changed since it was signed."""
-        if before := latest_checkpoint(self._connection):
+        if before := self._storage.checkpoint:
             key = vkey(self._scribe.origin, self._scribe.signer.public)
-            check_head(storage, before, key, verify_signature)
-        elif storage.size():
+            check_head(self._storage, before, key, verify_signature)
+        elif self._storage.size():
             raise IntegrityFailure("the log has entries but no checkpoint", code="LOG_BROKEN")
 
     def _store_openings(self, first: int) -> None:

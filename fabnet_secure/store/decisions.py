@@ -16,7 +16,10 @@ from fabnet_secure.types import DecisionId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRow:
-    """One decision; ``purpose`` and ``policy_id`` are "" when there was none, ``rows`` how many rows it let out."""
+    """One decision; ``purpose`` and ``policy_id`` are "" when there was none, ``rows`` how many rows it let out.
+
+    ``answers`` is what it counts of the principal's answers a day; 0 for what is no question.
+    """
 
     decision_id: DecisionId
     principal: str
@@ -27,6 +30,7 @@ class DecisionRow:
     policy_sha256: str
     rows: int
     at: datetime
+    answers: int = 0
 
 
 def add_decision(connection: Connection, row: DecisionRow) -> None:
@@ -50,3 +54,11 @@ def list_decisions(
         wanted = wanted.where(decision.c.at < until)
     rows = [dict(row) for row in connection.execute(wanted.order_by(decision.c.at, decision.c.decision_id)).mappings()]
     return [DecisionRow(rows=row.pop("row_count"), **row) for row in rows]
+
+
+def answers_since(connection: Connection, principal: str, *, since: datetime) -> dict[DecisionId, int]:
+    """Return the decisions after ``since`` that gave a principal answers, each with how many."""
+    wanted = select(decision.c.decision_id, decision.c.answers).where(
+        (decision.c.principal == principal) & (decision.c.at > since) & (decision.c.answers > 0)
+    )
+    return {DecisionId(decision_id): answers for decision_id, answers in connection.execute(wanted)}

@@ -6,17 +6,20 @@ transaction which the database gave up is never carried on with. SQLite runs wit
 ``secure_delete=ON``, ``temp_store=MEMORY`` and foreign keys. Creates no file: :mod:`fabnet_secure.store.schema` does.
 """
 
+import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from fabnet_secure.errors import NoVault, StorageFailed, UsageError
 from fabnet_secure.store.failures import given_up, translate_errors
@@ -40,14 +43,11 @@ def open_vault_database(url: str, *, lock_timeout_s: float = 5.0) -> Engine:
     """
     target = _parsed(url)
     if target.get_backend_name() == "sqlite":
-        engine = _open_sqlite(Path(target.database or ""), lock_timeout_s)
+        engine = _open_sqlite(Path(target.database or ""), lock_timeout_s, NullPool)
     else:
         engine = create_engine(target, hide_parameters=True, pool_size=2, pool_pre_ping=True)
-        engine.update_execution_options(**{_TIMEOUT: lock_timeout_s})
         event.listen(engine, "begin", _begin_postgres)
-    event.listen(engine, "commit", _check_commit)
-    translate_errors(engine)
-    return engine
+    return _guarded(engine, lock_timeout_s)
 
 
 def sqlite_url(path: Path) -> str:
@@ -103,12 +103,36 @@ def write_locked(engine: Engine, lock: Callable[[Connection], None] | None = Non
         VaultLocked: the lock was not had within the timeout.
     """
     check_file(engine)
-    with engine.connect().execution_options(**{MODE: _WRITE}) as connection:
+    with _writer(engine).connect().execution_options(**{MODE: _WRITE}) as connection:
         connection.info[_MAY_COMMIT] = False
         with connection.begin():
             if lock is not None and engine.dialect.name != "sqlite":
                 lock(connection)
             yield connection
+
+
+@contextmanager
+def kept_open(engine: Engine) -> Iterator[None]:
+    """Keep one connection to a SQLite file for the writes of this block, so that a commit is one flush to the disk.
+
+    Without it each write opens the file and reads its schema anew, and as its connection is the last to close, SQLite
+    empties and removes the write-ahead log, at the price of two more flushes. Between writes the connection holds no
+    lock: others read, write, and empty the log on demand. It is used while the file is the same and in this process.
+    """
+    path = sqlite_file(engine)
+    if path is None or engine in _WRITERS:
+        yield
+        return
+    timeout = float(engine.get_execution_options()[_TIMEOUT])
+    writer = _guarded(_open_sqlite(path, timeout, QueuePool), timeout)
+    try:
+        with read_only(writer):
+            pass  # a connection counts once it has read
+        _WRITERS[engine] = _Writer(engine=writer, files=_identity(path), process=os.getpid())
+        yield
+    finally:
+        _WRITERS.pop(engine, None)
+        writer.dispose()
 
 
 def allow_commit(connection: Connection) -> None:
@@ -134,6 +158,48 @@ def lock_table(table: str) -> Callable[[Connection], None]:
     return take
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Writer:
+    """The engine that keeps a connection, and the files and the process that it was made for."""
+
+    engine: Engine
+    files: Sequence[tuple[int, int]]
+    process: int
+
+
+_WRITERS: Final[WeakKeyDictionary[Engine, _Writer]] = WeakKeyDictionary()
+
+
+def _writer(engine: Engine) -> Engine:
+    """Return the engine that writes for ``engine``: the one that keeps a connection, as long as it is good."""
+    kept = _WRITERS.get(engine)
+    path = sqlite_file(engine)
+    if kept is None or path is None or (kept.files, kept.process) != (_identity(path), os.getpid()):
+        return engine
+    return kept.engine
+
+
+def _identity(path: Path) -> Sequence[tuple[int, int]]:
+    """Return which files the database is now: itself and its write-ahead log, (0, 0) for one that is not there."""
+    found: list[tuple[int, int]] = []
+    for one in (path, path.with_name(f"{path.name}-wal")):
+        try:
+            status = one.stat()
+        except FileNotFoundError:
+            found.append((0, 0))
+        else:
+            found.append((status.st_dev, status.st_ino))
+    return found
+
+
+def _guarded(engine: Engine, lock_timeout_s: float) -> Engine:
+    """Add what every engine here has: its timeout, no commit unless allowed, errors in our words."""
+    engine.update_execution_options(**{_TIMEOUT: lock_timeout_s})
+    event.listen(engine, "commit", _check_commit)
+    translate_errors(engine)
+    return engine
+
+
 def _parsed(url: str) -> URL:
     hint = "write sqlite:////path/vault.db or postgresql+psycopg://name@host/database"
     try:
@@ -147,13 +213,17 @@ def _parsed(url: str) -> URL:
     return target.set(drivername="postgresql+psycopg") if kind == "postgresql" else target
 
 
-def _open_sqlite(path: Path, lock_timeout_s: float) -> Engine:
+def _open_sqlite(path: Path, lock_timeout_s: float, pool: type[Pool]) -> Engine:
     def connect() -> sqlite3.Connection:
         target = f"file:{quote(str(path.absolute()))}?mode=rw"  # never creates a file by reading it
-        return sqlite3.connect(target, uri=True, isolation_level=None, timeout=lock_timeout_s)
+        # A kept connection may serve another thread next, but never two at once: the pool sees to that.
+        shared = pool is not NullPool
+        return sqlite3.connect(
+            target, uri=True, isolation_level=None, timeout=lock_timeout_s, check_same_thread=not shared
+        )
 
     named = URL.create("sqlite", database=str(path))
-    engine = create_engine(named, creator=connect, poolclass=NullPool, hide_parameters=True)
+    engine = create_engine(named, creator=connect, poolclass=pool, hide_parameters=True)
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "before_cursor_execute", _check_alive)

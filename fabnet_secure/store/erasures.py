@@ -13,9 +13,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 
 from fabnet_secure.errors import IntegrityFailure
+from fabnet_secure.store import embeddings
+from fabnet_secure.store.census import Census
 from fabnet_secure.store.rows import change, count, put
 from fabnet_secure.store.states import ErasureState
-from fabnet_secure.store.tables import embedding_page, erasure, log_opening, subject, track, tracklet
+from fabnet_secure.store.tables import erasure, log_opening, subject, track, tracklet
 from fabnet_secure.types import ConsentId, ErasureId, Json, SubjectId, TrackStatus
 
 
@@ -106,7 +108,7 @@ def list_erasures(connection: Connection, *, consent_id: ConsentId | None = None
     return _erasures(connection, wanted if consent_id is None else wanted.where(erasure.c.consent_id == consent_id))
 
 
-def delete_consent_artifacts(connection: Connection, consent_id: ConsentId) -> dict[str, int]:
+def delete_consent_artifacts(connection: Connection, census: Census, consent_id: ConsentId) -> dict[str, int]:
     """Delete every artefact under a consent and return what went.
 
     Returns:
@@ -115,7 +117,7 @@ def delete_consent_artifacts(connection: Connection, consent_id: ConsentId) -> d
     """
     before = remaining(connection, consent_id)
     count(connection, delete(tracklet).where(_of_consent(consent_id)))
-    count(connection, delete(embedding_page).where(embedding_page.c.consent_id == consent_id))
+    embeddings.delete_consent(connection, census, consent_id)
     count(connection, delete(log_opening).where(log_opening.c.consent_id == consent_id))
     alive = (track.c.consent_id == consent_id) & (track.c.status != TrackStatus.ERASED)
     count(connection, update(track).where(alive).values(status=TrackStatus.ERASED, reason="withdrawn"))
@@ -124,16 +126,14 @@ def delete_consent_artifacts(connection: Connection, consent_id: ConsentId) -> d
 
 def remaining(connection: Connection, consent_id: ConsentId) -> dict[str, int]:
     """Read back what is left under a consent; the same words as :func:`delete_consent_artifacts`."""
-    pages = embedding_page.c.consent_id == consent_id
     alive = (track.c.consent_id == consent_id) & (track.c.status != TrackStatus.ERASED)
     counts: dict[str, Select[Any]] = {
         "tracklets": select(func.count()).select_from(tracklet).where(_of_consent(consent_id)),
-        "embedding_pages": select(func.count()).select_from(embedding_page).where(pages),
-        "embeddings": select(func.coalesce(func.sum(embedding_page.c.n), 0)).where(pages),
         "openings": select(func.count()).select_from(log_opening).where(log_opening.c.consent_id == consent_id),
         "tracks": select(func.count()).select_from(track).where(alive),
     }
-    return {name: int(connection.execute(wanted).scalar_one()) for name, wanted in counts.items()}
+    found = {name: int(connection.execute(wanted).scalar_one()) for name, wanted in counts.items()}
+    return found | embeddings.remaining(connection, consent_id)
 
 
 def forget_subject(connection: Connection, subject_id: SubjectId, at: datetime) -> dict[str, int]:

@@ -72,6 +72,8 @@ def _from_sqlite(error: sqlite3.Error) -> FabnetError:
         sqlite3.SQLITE_CONSTRAINT: _refused(),
     }
     code = getattr(error, "sqlite_errorcode", None)
+    if code is None and "decode to UTF-8" in str(error):  # Python's own: bytes where a row holds text
+        return _damaged()
     return known.get(-1 if code is None else code & _PRIMARY) or _failed()
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 from fabnet_secure.errors import UsageError
 from fabnet_secure.store.columns import in_chunks
 from fabnet_secure.store.rows import change, put
-from fabnet_secure.store.states import LedgerState, RunState
+from fabnet_secure.store.states import LedgerSource, LedgerState, RunState
 from fabnet_secure.store.tables import ledger_entry, ledger_member, plan, run
 from fabnet_secure.types import DatasetId, PlanId, RunId, SubjectId
 
@@ -45,15 +45,19 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """One loss of privacy, the same for each member: ``dp_event`` is the serialised event that accounts for it."""
+    """One loss of privacy, the same for each member: ``dp_event`` is the serialised event that accounts for it.
+
+    ``run_id`` is None for what no training run caused (``source``).
+    """
 
     entry_id: str
-    run_id: RunId
+    run_id: RunId | None
     dp_event: str
     epsilon: float
     delta: float
     state: LedgerState
     created_at: datetime
+    source: LedgerSource = LedgerSource.TRAIN
 
 
 def add_plan(connection: Connection, row: PlanRow) -> None:
@@ -124,20 +128,23 @@ def reserve(
     connection: Connection,
     *,
     entry_id: str,
-    run_id: RunId,
+    run_id: RunId | None,
     dp_event: str,
     epsilon: float,
     delta: float,
     created_at: datetime,
     subject_ids: Sequence[SubjectId],
+    source: LedgerSource = LedgerSource.TRAIN,
 ) -> LedgerRow:
     """Set privacy loss aside for each of ``subject_ids``; it counts as spent from now on, whatever happens.
 
     Raises:
-        UsageError: code ``LEDGER_EMPTY``: it names nobody.
-        IntegrityFailure: code ``ROW_REFUSED``: a person or the run is unknown, or a figure is impossible.
+        UsageError: code ``LEDGER_EMPTY``: it names nobody, and is no question's (one that nobody pays for leaves the
+            same entry, since to leave none would tell).
+        IntegrityFailure: code ``ROW_REFUSED``: a person or the run is unknown, a figure is impossible, or training
+            names no run.
     """
-    if not subject_ids:
+    if not subject_ids and source is not LedgerSource.QUERY:
         raise UsageError("a ledger entry names at least one person", code="LEDGER_EMPTY")
     values: dict[str, Any] = {
         "entry_id": entry_id,
@@ -147,10 +154,12 @@ def reserve(
         "delta": delta,
         "state": LedgerState.RESERVED,
         "created_at": created_at,
+        "source": source,
     }
     put(connection, ledger_entry, **values)
     rows = [{"entry_id": entry_id, "subject_id": subject_id} for subject_id in sorted(set(subject_ids))]
-    connection.execute(insert(ledger_member), rows)
+    if rows:
+        connection.execute(insert(ledger_member), rows)
     return LedgerRow(**values)
 
 
@@ -184,6 +193,11 @@ def list_entries(connection: Connection) -> list[LedgerRow]:
     """Return every entry, oldest first."""
     rows = connection.execute(select(ledger_entry).order_by(ledger_entry.c.created_at, ledger_entry.c.entry_id))
     return [LedgerRow(**row) for row in rows.mappings()]
+
+
+def entry_ids(connection: Connection) -> set[str]:
+    """Return every entry's id."""
+    return set(connection.execute(select(ledger_entry.c.entry_id)).scalars())
 
 
 def members_of_entry(connection: Connection, entry_id: str) -> list[SubjectId]:

@@ -6,9 +6,10 @@ only. Does not open anything.
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from fabnet_secure.crypto.envelope import Sealed
+from fabnet_secure.store.rows import change
 from fabnet_secure.store.tables import log_opening
 from fabnet_secure.types import ConsentId, SubjectId
 
@@ -41,3 +42,13 @@ def list_openings(
         wanted = wanted.where(log_opening.c.subject_id == subject_id)
     ordered = wanted.order_by(log_opening.c.leaf_index, log_opening.c.position)
     return [OpeningRow(**row) for row in connection.execute(ordered).mappings()]
+
+
+def replace_opening(connection: Connection, row: OpeningRow, sealed: Sealed) -> None:
+    """Put the same opening, sealed anew, in its place; the log itself is not touched.
+
+    Raises:
+        UsageError: code ``NOT_FOUND``: it is gone meanwhile.
+    """
+    place = (log_opening.c.leaf_index == row.leaf_index) & (log_opening.c.position == row.position)
+    change(connection, update(log_opening).where(place).values(sealed=sealed), "opening")

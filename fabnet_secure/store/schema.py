@@ -2,7 +2,8 @@
 
 Guarantees that a migration happens wholly or not at all, that two processes cannot migrate at once, that a SQLite
 file is created readable by its owner alone, and that nothing is written into a database that is not ours or is newer
-than this program. Does not go backwards: ``downgrade`` is for tests.
+than this program; a database that says it is older than its tables is refused. Does not go backwards: ``downgrade`` is
+for tests.
 """
 
 import os
@@ -14,15 +15,22 @@ from alembic.command import upgrade as alembic_upgrade
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, inspect, text
 
-from fabnet_secure.errors import NoVault, StorageFailed
+from fabnet_secure.errors import IntegrityFailure, NoVault, StorageFailed
 from fabnet_secure.store.engine import allow_commit, check_file, read_only, sqlite_file, write_locked
 
 Which: TypeAlias = Literal["vault", "keystore"]
 
 REVISIONS: Final[dict[Which, tuple[str, ...]]] = {
-    "vault": ("vault_0001", "vault_0002"),
-    "keystore": ("keystore_0001",),
+    "vault": ("vault_0001", "vault_0002", "vault_0003", "vault_0004", "vault_0005"),
+    "keystore": ("keystore_0001", "keystore_0002"),
 }
+_MADE_BY: Final[dict[str, frozenset[str]]] = {
+    "vault_0002": frozenset({"quarantine"}),
+    "vault_0003": frozenset({"embedding_bundle", "embedding_segment", "embedding_track"}),
+    "vault_0004": frozenset({"approver", "approval_used", "legal_hold", "cap_raise"}),
+    "keystore_0002": frozenset({"epoch_key", "holder", "holder_key"}),
+}
+"""The tables that came with a revision: an older database has none of them."""
 _LOCK_NUMBER: Final = 0x46534543  # "FSEC": any constant serves, as long as every migrating process takes the same
 
 
@@ -38,6 +46,7 @@ def migrate(engine: Engine, which: Which) -> None:
 
     Raises:
         NoVault: code ``NOT_A_VAULT`` or ``VAULT_NEWER``; nothing was written.
+        IntegrityFailure: code ``VAULT_SET_BACK``: it has tables that are newer than the version it states.
         VaultLocked: another process is writing.
         StorageFailed: the file cannot be created, or the disk is full.
     """
@@ -71,6 +80,7 @@ def check_revision(engine: Engine, which: Which, *, older: bool = False) -> str:
     Raises:
         NoVault: code ``NO_VAULT`` (no file), ``NOT_A_VAULT`` (no database, another program's, or the other of the two),
             ``VAULT_NOT_MIGRATED`` (empty or older), ``VAULT_NEWER``.
+        IntegrityFailure: code ``VAULT_SET_BACK``: it has tables that are newer than the version it states.
     """
     check_file(engine)
     with read_only(engine) as connection:
@@ -93,6 +103,7 @@ def _revision(connection: Connection, which: Which) -> str | None:
         raise _not_ours(which)
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     if revision in REVISIONS[which]:
+        _refuse_newer_tables(which, str(revision), tables)
         return str(revision)
     if not str(revision).startswith(f"{which}_"):
         raise _not_ours(which)
@@ -100,6 +111,21 @@ def _revision(connection: Connection, which: Which) -> str | None:
         f"the {which} was made by a newer version of this program",
         hint="use that version, or a newer one",
         code="VAULT_NEWER",
+    )
+
+
+def _refuse_newer_tables(which: Which, revision: str, tables: set[str]) -> None:
+    later = REVISIONS[which][REVISIONS[which].index(revision) + 1 :]
+    if any(_MADE_BY.get(one, frozenset()) & tables for one in later):
+        raise set_back(which)
+
+
+def set_back(which: str) -> IntegrityFailure:
+    """Return the failure for a database that says that it is older than it is."""
+    return IntegrityFailure(
+        f"the {which} says that it is of an older version than it is: its version was set back behind our back",
+        hint="nothing was changed; run 'fabnet-secure audit verify' on a copy, then restore a backup",
+        code="VAULT_SET_BACK",
     )
 
 

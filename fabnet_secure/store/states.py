@@ -60,12 +60,32 @@ class LedgerState(StrEnum):
     COMMITTED = "committed"
 
 
+class LedgerSource(StrEnum):
+    """What cost privacy: a training run, an answer with noise, or what was spent after a backup that came back."""
+
+    TRAIN = "train"
+    QUERY = "query"
+    RESTORED = "restored"
+
+
 class ErasureState(StrEnum):
     """Whether an erasure has been carried out and read back."""
 
     PENDING = "pending"
     COMPLETE = "complete"
     PARTIAL = "partial"
+
+
+class HoldGround(StrEnum):
+    """Why data is kept although its erasure is due (GDPR 17(3)(b), 17(3)(e), 18(1)(c)).
+
+    A legal claim of anybody's, a legal obligation, an authority's order, or the wish of the person themselves.
+    """
+
+    LEGAL_CLAIM = "legal_claim"
+    LEGAL_OBLIGATION = "legal_obligation"
+    AUTHORITY_ORDER = "authority_order"
+    SUBJECT_REQUEST = "subject_request"
 
 
 class Outcome(StrEnum):

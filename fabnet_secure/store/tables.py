@@ -14,19 +14,21 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     String,
     Table,
     Text,
     func,
+    literal_column,
 )
 
 from fabnet_secure.consent.record import EventType, SubjectCategory
 from fabnet_secure.store.columns import Choice, JsonText, Moment, SealedBlob, one_of
+from fabnet_secure.store.metadata import ID, KEYSTORE, SHA256, VAULT
 from fabnet_secure.store.states import (
     Disposition,
     ErasureState,
+    LedgerSource,
     LedgerState,
     ModelKind,
     ModelStatus,
@@ -35,21 +37,12 @@ from fabnet_secure.store.states import (
     RunState,
     VideoStatus,
 )
-from fabnet_secure.types import Domain, TrackStatus
+from fabnet_secure.store.tables_approval import approval_used, approver, cap_raise, legal_hold
+from fabnet_secure.store.tables_embedding import embedding_page
+from fabnet_secure.types import Domain, KeyDomain, TrackStatus
 
-ID = 36  # a UUID's text
-SHA256 = 64  # hex digits
+__all__ = ["KEYSTORE", "VAULT", "approval_used", "approver", "cap_raise", "embedding_page", "legal_hold"]
 
-
-_NAMES = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
-VAULT = MetaData(naming_convention=_NAMES)
-KEYSTORE = MetaData(naming_convention=_NAMES)
 _BIG = BigInteger().with_variant(Integer, "sqlite")
 
 meta = Table(
@@ -247,13 +240,16 @@ ledger_entry = Table(
     "ledger_entry",
     VAULT,
     Column("entry_id", String(ID), primary_key=True),
-    Column("run_id", String(ID), ForeignKey("run.run_id"), nullable=False, index=True),
+    Column("run_id", String(ID), ForeignKey("run.run_id"), index=True),
     Column("dp_event", Text, nullable=False),
     Column("epsilon", Float(53), nullable=False),
     Column("delta", Float(53), nullable=False),
     Column("state", Choice(LedgerState), nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("source", Choice(LedgerSource), nullable=False, server_default="train"),
     one_of("state", LedgerState),
+    one_of("source", LedgerSource),
+    CheckConstraint("(source = 'train') = (run_id IS NOT NULL)", name="trained_has_run"),
     CheckConstraint("epsilon > 0 AND epsilon < 1e6", name="epsilon_sane"),
     CheckConstraint("delta >= 0 AND delta < 1", name="delta_sane"),
 )
@@ -278,21 +274,6 @@ model = Table(
     one_of("kind", ModelKind),
     one_of("status", ModelStatus),
     CheckConstraint("(kind = 'dp') = (run_id IS NOT NULL)", name="dp_has_run"),
-)
-embedding_page = Table(
-    "embedding_page",
-    VAULT,
-    Column("track_id", String(ID), ForeignKey("track.track_id"), nullable=False),
-    Column("model_id", String(ID), ForeignKey("model.model_id"), nullable=False, index=True),
-    Column("page", Integer, nullable=False),
-    Column("subject_id", String(ID), ForeignKey("subject.subject_id"), nullable=False),
-    Column("consent_id", String(ID), ForeignKey("consent.consent_id"), nullable=False, index=True),
-    Column("sealed", SealedBlob, nullable=False),
-    Column("n", Integer, nullable=False),
-    Column("dim", Integer, nullable=False),
-    Column("frame_indices", JsonText, nullable=False),
-    PrimaryKeyConstraint("track_id", "model_id", "page"),
-    CheckConstraint("page >= 0 AND n > 0 AND dim > 0", name="shape_sane"),
 )
 
 erasure = Table(
@@ -322,9 +303,11 @@ decision = Table(
     Column("policy_sha256", String(SHA256), nullable=False),
     Column("row_count", Integer, nullable=False),
     Column("at", Moment, nullable=False, index=True),
+    Column("answers", Integer, nullable=False, server_default="0"),
     one_of("outcome", Outcome),
     CheckConstraint("row_count >= 0", name="rows_sane"),
 )
+Index("ix_decision_principal_at", decision.c.principal, decision.c.at)
 principal = Table(
     "principal",
     VAULT,
@@ -339,7 +322,19 @@ epoch = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("wrapped", LargeBinary, nullable=False),
     Column("destroyed_at", Moment),
+    Column("kind", Integer, nullable=False, server_default="1"),
+    Column("created_at", Moment),
     CheckConstraint("(destroyed_at IS NULL) = (length(wrapped) > 0)", name="destroyed_is_empty"),
+)
+epoch_key = Table(
+    "epoch_key",
+    KEYSTORE,
+    Column("epoch", Integer, ForeignKey("epoch.number"), nullable=False),
+    Column("domain", Choice(KeyDomain), nullable=False),
+    Column("public", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("epoch", "domain"),
+    one_of("domain", KeyDomain),
+    CheckConstraint("length(public) = 32", name="public_sane"),
 )
 data_key = Table(
     "data_key",
@@ -352,26 +347,52 @@ data_key = Table(
     Column("wrapped", LargeBinary, nullable=False),
     Column("public", LargeBinary, nullable=False),
     Column("destroyed_at", Moment),
+    Column("pending", Integer, nullable=False, server_default="0"),
     one_of("domain", Domain),
     CheckConstraint(
         "(destroyed_at IS NULL) = (length(wrapped) > 0) AND (destroyed_at IS NULL) = (length(public) > 0)",
         name="destroyed_is_empty",
     ),
 )
-# One living key for a subject, consent and domain: two processes that mint at once cannot both keep theirs.
-Index(
-    "uq_data_key_living",
-    data_key.c.subject_id,
-    func.coalesce(data_key.c.consent_id, ""),
-    data_key.c.domain,
-    unique=True,
-    sqlite_where=data_key.c.destroyed_at.is_(None),
-    postgresql_where=data_key.c.destroyed_at.is_(None),
-)
+# One living key for a subject, consent and domain: two processes that mint at once cannot both keep theirs. While keys
+# are exchanged (store/keystore.py), one that is to take its place or one that made way may be beside it.
+for _name, _pending in (("uq_data_key_living", 0), ("uq_data_key_coming", 1), ("uq_data_key_going", 2)):
+    _where = data_key.c.destroyed_at.is_(None) & (data_key.c.pending == literal_column(str(_pending)))
+    Index(
+        _name,
+        data_key.c.subject_id,
+        func.coalesce(data_key.c.consent_id, ""),
+        data_key.c.domain,
+        unique=True,
+        sqlite_where=_where,
+        postgresql_where=_where,
+    )
 secret = Table(
     "secret",
     KEYSTORE,
     Column("name", String(100), primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
     Column("public", LargeBinary, nullable=False),
+    Column("epoch", Integer),
+    Column("domain", Choice(KeyDomain)),
+)
+holder = Table(
+    "holder",
+    KEYSTORE,
+    Column("name", String(200), primary_key=True),
+    Column("public", LargeBinary, nullable=False, unique=True),
+    Column("roles", JsonText, nullable=False),
+    Column("domains", JsonText, nullable=False),
+    Column("proof", String(SHA256), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+    CheckConstraint("length(public) = 32", name="public_sane"),
+)
+holder_key = Table(
+    "holder_key",
+    KEYSTORE,
+    Column("holder", String(200), ForeignKey("holder.name"), nullable=False),
+    Column("epoch", Integer, ForeignKey("epoch.number"), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("holder", "epoch"),
 )

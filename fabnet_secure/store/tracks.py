@@ -139,6 +139,16 @@ def list_tracklets(connection: Connection, track_ids: Sequence[TrackId] | None =
     ]
 
 
+def replace_tracklet(connection: Connection, track_id: TrackId, sealed: Sealed) -> None:
+    """Put the same crops, sealed anew, in the place of a tracklet's.
+
+    Raises:
+        UsageError: code ``NOT_FOUND``: it is gone meanwhile.
+    """
+    check_sealed(sealed)
+    change(connection, update(tracklet).where(tracklet.c.track_id == track_id).values(sealed=sealed), "tracklet")
+
+
 def delete_tracklet(connection: Connection, track_id: TrackId) -> int:
     """Delete a track's sealed crops and return how many rows went (0 or 1)."""
     return count(connection, delete(tracklet).where(tracklet.c.track_id == track_id))

@@ -22,7 +22,7 @@ def test_round_trip(model, tmp_path):
     path = tmp_path / "m.safetensors"
     digest = save(model, path, {"plan": "abc"})
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.stat().st_mode) & 0o037 == 0
     assert read_metadata(path.read_bytes())["plan"] == "abc"
     again = load(path, digest)
     assert again.config == model.config
@@ -82,3 +82,13 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
         save(broken, tmp_path / "m", {})
     assert caught.value.code == "WEIGHTS_NOT_FINITE"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_may_read_the_folder_may_read_the_weights(model, tmp_path):
+    """In a folder that a group reads the weights are the group's to read; in a private one they are not."""
+    for mode, wanted in ((0o700, 0o600), (0o750, 0o640)):
+        folder = tmp_path / f"{mode:o}"
+        folder.mkdir()
+        folder.chmod(mode)
+        save(model, folder / "m.safetensors", {})
+        assert stat.S_IMODE((folder / "m.safetensors").stat().st_mode) == wanted

@@ -19,7 +19,9 @@ from fabnet_secure.crypto.envelope import Context, DataKey, seal
 from fabnet_secure.crypto.signing import Signer
 from fabnet_secure.errors import IntegrityFailure
 from fabnet_secure.store import consents, ledger, models, tracks, videos
+from fabnet_secure.store.census import CENSUS, Census
 from fabnet_secure.store.database import Scribe, migrate, open_keystore, open_vault_database, unit_of_work
+from fabnet_secure.store.meta import get_meta, set_meta
 from fabnet_secure.store.wipe import checkpoint_wal
 from fabnet_secure.types import Purpose, TrackStatus, new_id
 
@@ -60,6 +62,17 @@ class Site:
         """Tell whether a failure's words hold no SQL and no bound value."""
         said = f"{error} {error.hint} {error.fields}"
         return not re.search(r"INSERT|UPDATE|SELECT|Anna", said)
+
+    @property
+    def census(self):
+        """What counts this vault's embeddings."""
+        return Census(b"\x05" * 32)
+
+    def counted(self, connection):
+        """Begin the count of embeddings, where it was not begun, and return the census."""
+        if get_meta(connection, CENSUS) is None:
+            set_meta(connection, *self.census.first())
+        return self.census
 
     def sealed(self, plaintext=b"pixels", **context):
         return seal(self.key, Context(format="test/1", **context), plaintext)

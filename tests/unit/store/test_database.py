@@ -15,6 +15,7 @@ from fabnet_secure.audit.checkpoint import open_checkpoint, vkey
 from fabnet_secure.audit.leaf import commit, read_leaf
 from fabnet_secure.audit.verify import check_log
 from fabnet_secure.crypto.envelope import DataKey, unseal
+from fabnet_secure.crypto.epoch import Epoch
 from fabnet_secure.crypto.signing import Signer, verify_signature
 from fabnet_secure.errors import IntegrityFailure, StorageFailed, UsageError, VaultLocked
 from fabnet_secure.store.database import (
@@ -31,7 +32,7 @@ from fabnet_secure.store.log_storage import SqlLogStorage, latest_checkpoint
 from fabnet_secure.store.meta import get_meta, list_meta, set_meta
 from fabnet_secure.store.openings import list_openings
 from fabnet_secure.store.tables import log_entry, log_opening, log_tile, meta
-from fabnet_secure.types import new_id, utc_now
+from fabnet_secure.types import KeyDomain, new_id, utc_now
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -286,16 +287,19 @@ def test_kill_in_mid_transaction_leaves_nothing(site):
     assert_log_holds(site, 2)
 
 
-def test_keystore_work_commits_and_rolls_back(keystore):
+def test_keystore_work_commits_and_rolls_back(keystore, make):
     """The keystore's writes commit when the block ends well and vanish when it does not."""
+
+    def an_epoch(number):
+        return Epoch(number=number, wrapped=b"wrapped", public={domain: bytes(32) for domain in KeyDomain})
 
     def fail():
         with keystore_work(keystore) as connection:
-            add_epoch(connection, 2, b"two")
+            add_epoch(connection, an_epoch(2), make.at)
             raise KeyError("anything")
 
     with keystore_work(keystore) as connection:
-        add_epoch(connection, 1, b"one")
+        add_epoch(connection, an_epoch(1), make.at)
     with pytest.raises(KeyError):
         fail()
     with read_only(keystore) as connection:

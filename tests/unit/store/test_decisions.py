@@ -42,3 +42,20 @@ def test_decision_is_written_once(site, make):
     with site.refused() as work:
         decisions.add_decision(work.connection, row)
         decisions.add_decision(work.connection, row)
+
+
+def test_answers_are_counted_by_principal_and_time(site, make):
+    """The sum of what a principal's decisions count as, after a moment; nobody else's, none at the moment itself."""
+    rows = [
+        make_decision(make, answers=3, at=make.at + timedelta(hours=1)),
+        make_decision(make, answers=2, at=make.at),
+        make_decision(make, answers=5, principal="ben", at=make.at + timedelta(hours=1)),
+        make_decision(make, at=make.at + timedelta(hours=2)),
+    ]
+    with site.work() as work:
+        for row in rows:
+            decisions.add_decision(work.connection, row)
+        work.log("test.entry", facts={})
+        assert sum(decisions.answers_since(work.connection, "ana", since=make.at).values()) == 3
+        assert sum(decisions.answers_since(work.connection, "ana", since=make.at - timedelta(seconds=1)).values()) == 5
+        assert decisions.answers_since(work.connection, "nobody", since=make.at) == {}

@@ -1,5 +1,6 @@
 """Connections read snapshots unless they are the one writer, and a database that fails keeps nothing of an act."""
 
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,9 +14,11 @@ from fabnet_secure.store.database import (
     read_only,
     sqlite_url,
 )
+from fabnet_secure.store.engine import kept_open, sqlite_file
 from fabnet_secure.store.log_storage import SqlLogStorage
 from fabnet_secure.store.meta import list_meta, set_meta
 from fabnet_secure.store.tables import meta
+from fabnet_secure.store.wipe import checkpoint_wal
 
 
 def test_plain_connection_cannot_write(site):
@@ -154,3 +157,37 @@ def test_sqlite_runs_with_the_promised_settings(lite):
     with lite.work() as work:
         assert {name: work.connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted} == wanted
         work.log("vault.created", facts={})
+
+
+def test_kept_open_writes_use_one_connection(lite):
+    """Within the block the write-ahead log stays and writes do not connect anew; after it nothing is left open."""
+    path = sqlite_file(lite.engine)
+    wal = path.with_name(f"{path.name}-wal")
+    with kept_open(lite.engine):
+        drivers = set()
+        for number in range(3):
+            with lite.logged() as work:
+                set_meta(work.connection, f"key{number}", "x")
+                drivers.add(id(work.connection.connection.driver_connection))
+            assert wal.stat().st_size > 0
+        assert len(drivers) == 1
+        checkpoint_wal(lite.engine)  # an idle connection holds no lock
+        assert wal.stat().st_size == 0
+    assert not wal.exists()
+
+
+def test_a_file_put_in_its_place_is_written_by_a_new_connection(lite):
+    """A kept connection is not used on for a database that another file has replaced."""
+    path = sqlite_file(lite.engine)
+    with kept_open(lite.engine):
+        with lite.logged() as work:
+            set_meta(work.connection, "key", "old")
+        checkpoint_wal(lite.engine)
+        shutil.copy(path, path.with_name("copy"))
+        path.with_name("copy").replace(path)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink()
+        with lite.logged() as work:
+            set_meta(work.connection, "key2", "new")
+    with read_only(lite.engine) as connection:
+        assert list_meta(connection)["key2"] == "new"

@@ -24,6 +24,7 @@ def fill(site, work, *, ref="anna", size=100):
     model_id, _ = site.model(work.connection, [(consent_id, subject_id, track_id)])
     embeddings.add_page(
         work.connection,
+        site.counted(work.connection),
         track_id=track_id,
         subject_id=subject_id,
         consent_id=consent_id,
@@ -60,9 +61,9 @@ def test_deletion_takes_one_consent_and_leaves_the_other(site):
     with site.work() as work:
         whole = {"tracklets": 1, "embedding_pages": 1, "embeddings": 2, "openings": 1, "tracks": 1}
         assert erasures.remaining(work.connection, anna) == whole
-        assert erasures.delete_consent_artifacts(work.connection, anna) == whole
+        assert erasures.delete_consent_artifacts(work.connection, site.census, anna) == whole
         assert erasures.remaining(work.connection, anna) == NONE
-        assert erasures.delete_consent_artifacts(work.connection, anna) == NONE
+        assert erasures.delete_consent_artifacts(work.connection, site.census, anna) == NONE
         assert erasures.remaining(work.connection, ben) == whole
         row = tracks.get_track(work.connection, track_id)
         work.log("erasure.done", facts={})
@@ -82,7 +83,7 @@ def test_complete_is_refused_while_rows_remain(site, make):
         assert caught.value.code == "ERASURE_INCOMPLETE"
         erasures.finish_erasure(work.connection, row.erasure_id, state=erasures.ErasureState.PARTIAL, **finish)
         assert erasures.pending(work.connection) == []
-        erasures.delete_consent_artifacts(work.connection, consent_id)
+        erasures.delete_consent_artifacts(work.connection, site.census, consent_id)
         erasures.finish_erasure(work.connection, row.erasure_id, state=erasures.ErasureState.COMPLETE, **finish)
         (done,) = erasures.list_erasures(work.connection, consent_id=consent_id)
         assert (done.state, done.certificate) == (erasures.ErasureState.COMPLETE, certificate)
@@ -137,7 +138,7 @@ def test_deleted_ciphertext_is_in_no_sqlite_file(lite, tmp_path):
         assert keeps_the_wal.in_transaction()
         assert found_in(path, blobs) == sum(len(pieces(blob)) for blob in blobs) > 30
     with lite.work() as work:
-        erasures.delete_consent_artifacts(work.connection, consent_id)
+        erasures.delete_consent_artifacts(work.connection, lite.census, consent_id)
         work.log("erasure.done", facts={})
         checkpoint_later = lite.engine.connect()  # another open connection: the WAL is not dropped by the last close
         checkpoint_later.exec_driver_sql("SELECT 1").all()
@@ -154,7 +155,9 @@ def test_destroyed_key_bytes_are_in_no_keystore_file(tmp_path, template, make):
     path = tmp_path / "keystore.db"
     path.write_bytes((template / "keystore.db").read_bytes())
     engine = open_keystore(f"sqlite:///{path}")
+    from fabnet_secure.crypto.epoch import Epoch
     from fabnet_secure.crypto.keyring import WrappedKey
+    from fabnet_secure.types import KeyDomain
 
     key = WrappedKey(
         key_id=new_id(),
@@ -166,7 +169,8 @@ def test_destroyed_key_bytes_are_in_no_keystore_file(tmp_path, template, make):
         public=os.urandom(32),
     )
     with keystore_work(engine) as connection:
-        add_epoch(connection, 1, b"e" * 60)
+        public = {domain: os.urandom(32) for domain in KeyDomain}
+        add_epoch(connection, Epoch(number=1, wrapped=b"e" * 60, public=public), make.at)
         add_keys(connection, [key])
     with keystore_work(engine) as connection:
         assert key.wrapped in b"".join(file.read_bytes() for file in tmp_path.glob("keystore.db*"))

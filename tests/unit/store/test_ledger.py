@@ -67,6 +67,14 @@ def test_entry_for_nobody_is_refused(trained, make):
     assert caught.value.code == "LEDGER_EMPTY"
 
 
+def test_a_question_that_nobody_pays_for_leaves_an_entry(trained, make):
+    """An entry of a question may name nobody."""
+    connection, run_id, _ = trained
+    asked = entry(run_id, [], make) | {"run_id": None, "source": ledger.LedgerSource.QUERY}
+    row = ledger.reserve(connection, **asked)
+    assert ledger.members_of_entry(connection, row.entry_id) == []
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -110,3 +118,23 @@ def test_plan_round_trips(trained):
     assert ledger.get_plan(connection, plan_id).body == {"steps": 3}
     assert ledger.list_plans(connection) == [ledger.get_plan(connection, plan_id)]
     assert ledger.get_plan(connection, new_id()) is None
+
+
+def test_an_entry_without_a_run_says_what_spent_it(trained, make):
+    """A count with noise has no run; it counts for its members like any other entry."""
+    connection, _, (anna, _) = trained
+    row = ledger.reserve(connection, **entry(None, [anna], make, source=ledger.LedgerSource.QUERY))
+    assert ledger.entries_of(connection, [anna]) == {anna: [row]}
+    assert (row.run_id, row.source) == (None, ledger.LedgerSource.QUERY)
+
+
+@pytest.mark.parametrize("source", [None, "query"])
+def test_training_names_its_run_and_nothing_else_does(site, make, source):
+    """An entry of training without a run, and one of a count with a run, are refused by the database."""
+    with site.logged() as work:
+        subject_id, consent_id = site.enrol(work.connection)
+        track_id = site.track(work.connection, subject_id, consent_id)
+        _, run_id = site.model(work.connection, [(consent_id, subject_id, track_id)])
+    wrong = {} if source is None else {"source": ledger.LedgerSource(source)}
+    with site.refused() as work:
+        ledger.reserve(work.connection, **entry(None if source is None else run_id, [subject_id], make, **wrong))
