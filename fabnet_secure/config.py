@@ -3,6 +3,10 @@
 Flag > ``FABNET_*`` > ``./fabnet.toml`` > the account's ``fabnet.toml`` > ``/etc/fabnet-secure/fabnet.toml`` > the
 shipped ``policies/defaults.toml``. Only locations come from the environment (vault, key file, database); everything
 else is in a file. Unknown keys are errors. No setting holds a secret: the key file's *path* is one, not its contents.
+
+The *guard tables* (:data:`GUARDS`) limit whoever asks, so whoever asks does not set them: they come from the shipped
+values, the system's file and ``<vault>/fabnet.toml``, which holds nothing else, and are an error in the account's file
+and in the folder's. Does not guard against somebody who can write the vault's directory or runs another program.
 """
 
 import os
@@ -10,13 +14,19 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from fabnet_secure.access.premises import check_open_hours
 from fabnet_secure.consent.duration import parse_duration
 from fabnet_secure.errors import UsageError
 from fabnet_secure.types import canonical_json
+
+GUARDS: Final = frozenset({"keys", "query", "audit", "access", "approvals", "backup"})
+"""Tables that only whoever runs the vault sets: in its own file, or the system's."""
+SYSTEM: Final = Path("/etc/fabnet-secure/fabnet.toml")
+NAME: Final = "fabnet.toml"
 
 
 def _period(text: str) -> str:
@@ -25,6 +35,13 @@ def _period(text: str) -> str:
     except UsageError as error:
         raise ValueError(error.message) from error
     return text
+
+
+def _open_hours(hours: tuple[int, int]) -> tuple[int, int]:
+    try:
+        return check_open_hours(hours)
+    except UsageError as error:
+        raise ValueError(f"{error.message} ({error.hint})") from error
 
 
 Period = Annotated[str, AfterValidator(_period)]
@@ -103,12 +120,58 @@ class TrainTable(_Table):
     default_epsilon_cap: Positive
 
 
+class KeysTable(_Table):
+    """How long a destroyed key may still be opened by an old copy of the keystore."""
+
+    rotation_period: Period
+
+
+class QueryTable(_Table):
+    """What a question may cost and what it may tell."""
+
+    daily_budget: Count
+    memory_limit_mib: Annotated[int, Field(ge=1, le=1_048_576)]
+    min_people: Annotated[int, Field(ge=20, le=1_000_000)]
+    stats_epsilon_max: Positive
+
+
+class AuditTable(_Table):
+    """Where checkpoints are remembered off this vault."""
+
+    witness: tuple[str, ...]
+
+
+class AccessTable(_Table):
+    """What the access policies are told of this place."""
+
+    site: Annotated[str, Field(max_length=100)]
+    open_hours: Annotated[tuple[int, int], AfterValidator(_open_hours)]
+
+
+class ApprovalsTable(_Table):
+    """How long what two people approve may wait."""
+
+    valid_for: Period
+
+
+class BackupTable(_Table):
+    """Whose age keys open a backup."""
+
+    recipients: tuple[str, ...]
+
+
 class Settings(_Table):
     """Everything a site decides."""
 
     site: SiteTable
     ingest: IngestTable
     train: TrainTable
+    keys: KeysTable
+    query: QueryTable
+    audit: AuditTable
+    access: AccessTable
+    approvals: ApprovalsTable
+    backup: BackupTable
     camera: tuple[CameraTable, ...] = ()
 
     def canonical(self) -> bytes:
@@ -139,17 +202,28 @@ def policies_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "policies"
 
 
-def load(paths: Sequence[Path] | None = None) -> Configuration:
+def load(paths: Sequence[Path] | None = None, *, vault: Path | None = None) -> Configuration:
     """Read and merge every layer, farthest first.
 
     Args:
         paths: files to read after the shipped defaults; by default the system's, the account's, ``./fabnet.toml``.
+        vault: the directory of the vault that the settings are for; the guard tables of its file are read last.
 
     Raises:
-        UsageError: a file cannot be read, is not TOML, has an unknown key or a value out of range.
+        UsageError: code ``CONFIG_INVALID``: a file cannot be read, is not TOML, has an unknown key or a value out of
+            range; ``CONFIG_PLACE``: a guard table stands in another place than the system's or the vault's file, or
+            another table in the vault's.
     """
-    layers = [_read(policies_dir() / "defaults.toml")]
-    layers += [_read(path) for path in (default_paths() if paths is None else paths) if path.exists()]
+    shipped = policies_dir() / "defaults.toml"
+    layers = [Layer(origin=str(shipped), values=_parsed(shipped))]
+    own = None if vault is None else vault / NAME
+    for path in default_paths() if paths is None else paths:
+        if own is not None and path.resolve() == own.resolve():
+            continue  # one stands in the vault's directory: its file is read as what it is, once
+        if path.exists():
+            layers.append(_read(path, vault=own))
+    if own is not None and _is_there(own):
+        layers.append(_read(own, vault=own))
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for layer in layers:
@@ -176,15 +250,45 @@ def default_paths() -> tuple[Path, ...]:
     """Return the files read by default, farthest first."""
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return (
-        Path("/etc/fabnet-secure/fabnet.toml"),
-        home / "fabnet-secure" / "fabnet.toml",
-        Path("fabnet.toml"),
+        SYSTEM,
+        home / "fabnet-secure" / NAME,
+        Path(NAME),
     )
 
 
-def _read(path: Path) -> Layer:
+def _read(path: Path, *, vault: Path | None) -> Layer:
+    """Read one site's file; ``vault`` is the vault's own."""
+    values = _parsed(path)
+    if path == vault:
+        if odd := sorted(set(values) - GUARDS):
+            raise UsageError(
+                f"{path}: '{odd[0]}' is not set in the vault's own file",
+                hint=f"write it into {SYSTEM}, the account's file or ./{NAME}; here stand {_listed(GUARDS)} alone",
+                code="CONFIG_PLACE",
+            )
+    elif path.resolve() != SYSTEM.resolve() and (odd := sorted(set(values) & GUARDS)):
+        raise UsageError(
+            f"{path}: [{odd[0]}] limits whoever asks, and is set by whoever runs the vault",
+            hint=f"write it into {'<vault>/' + NAME if vault is None else vault}",
+            code="CONFIG_PLACE",
+        )
+    return Layer(origin=str(path), values=values)
+
+
+def _is_there(own: Path) -> bool:
     try:
-        return Layer(origin=str(path), values=tomllib.loads(path.read_text("utf-8")))
+        return own.exists()
+    except OSError:  # a directory that may not be entered, which no vault opens from
+        return False
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(f"[{name}]" for name in sorted(names))
+
+
+def _parsed(path: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"cannot read the settings in {path}", hint=str(error), code="CONFIG_INVALID") from error
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fabnet_secure.config import default_paths, load, policies_dir
+from fabnet_secure import config
+from fabnet_secure.config import GUARDS, default_paths, load, policies_dir
 from fabnet_secure.errors import UsageError
 
 
@@ -93,6 +94,64 @@ def test_bad_settings_are_named(tmp_path, text, named):
     assert f"'{named}'" in caught.value.message
     assert str(file) in caught.value.message
     assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[access]\nopen_hours = [8, 8]\n", "access.open_hours"),
+        ("[access]\nopen_hours = [8, 25]\n", "access.open_hours"),
+        ("[access]\nopen_hours = [24, 6]\n", "access.open_hours"),
+        ("[access]\nopen_hours = [8]\n", "access.open_hours"),
+        ('[access]\nopen_hours = ["8:00", "18:00"]\n', "access.open_hours"),
+        ("[access]\nsite = 7\n", "access.site"),
+        ("[query]\ndaily_limit = 7\n", "query.daily_limit"),
+    ],
+)
+def test_bad_limits_are_named(tmp_path, text, named):
+    """The vault's file is read as strictly as the others."""
+    file = _file(tmp_path / "vault" / "fabnet.toml", text)
+    with pytest.raises(UsageError) as caught:
+        load([], vault=tmp_path / "vault")
+    assert caught.value.code == "CONFIG_INVALID"
+    assert f"{file}: '{named}'" in caught.value.message
+
+
+@pytest.mark.parametrize("guard", sorted(GUARDS))
+def test_limits_stand_in_the_vault_s_or_the_system_s_file_alone(tmp_path, monkeypatch, guard):
+    """In a file of whoever asks a guard table is an error, even an empty one; other tables are one in the vault's."""
+    text = f"[{guard}]\n"
+    mine, vault = _file(tmp_path / "fabnet.toml", text), tmp_path / "vault"
+    for where, hint in ((None, "<vault>/fabnet.toml"), (vault, str(vault / "fabnet.toml"))):
+        with pytest.raises(UsageError) as caught:
+            load([mine], vault=where)
+        assert (caught.value.code, caught.value.exit_code) == ("CONFIG_PLACE", 2)
+        assert caught.value.hint == f"write it into {hint}"
+    _file(vault / "fabnet.toml", text)
+    load([], vault=vault)
+    monkeypatch.setattr(config, "SYSTEM", mine)
+    load([mine], vault=vault)
+    _file(vault / "fabnet.toml", "[train]\nsteps = 9\n")
+    with pytest.raises(UsageError) as caught:
+        load([], vault=vault)
+    assert caught.value.code == "CONFIG_PLACE"
+
+
+def test_the_vault_s_file_wins_over_the_system_s(tmp_path, monkeypatch):
+    """Key by key, with its origin; and one who stands in the vault's directory reads its file as the vault's."""
+    system = _file(tmp_path / "system.toml", "[query]\ndaily_budget = 5\nmin_people = 50\n")
+    own = _file(tmp_path / "vault" / "fabnet.toml", "[query]\ndaily_budget = 6\n")
+    monkeypatch.setattr(config, "SYSTEM", system)
+    monkeypatch.chdir(own.parent)
+    found = load([system, Path("fabnet.toml")], vault=own.parent)
+    assert (found.settings.query.daily_budget, found.settings.query.min_people) == (6, 50)
+    assert found.origins["query.daily_budget"] == str(own)
+    assert found.settings.canonical() != load([system]).settings.canonical()
+
+
+def test_every_guard_is_a_table():
+    """No guard is misspelt."""
+    assert set(config.Settings.model_fields) > GUARDS
 
 
 @pytest.mark.parametrize("content", [b"[train\n", b"\xff\xfe", b"[train]\nsteps = 1\nsteps = 2\n"])
