@@ -51,15 +51,20 @@ class DpRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DpEntry:
-    """One line of the privacy ledger; ``persons`` is how many it counts against."""
+    """One line of the privacy ledger; ``persons`` is how many it counts against.
+
+    ``source`` is ``train``, ``query`` (an answer with noise) or ``restored``; without a run ``run_id`` is "". How many
+    people an answer counts against is what its noise hides: ``persons`` is None then.
+    """
 
     entry_id: str
     run_id: str
     state: str
     epsilon: float
     delta: float
-    persons: int
+    persons: int | None
     created_at: datetime
+    source: str = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,7 @@ class DpFacts:
     privacy_unit: str = "person"
     adjacency: str = "add_or_remove_one"
     mechanism: str = "poisson_subsampled_gaussian"
+    mechanism_answers: str = "thresholded_discrete_laplace"
     composition: str = "basic"
     trust_model: str = "central"
     data_source: str = "consented_face_tracklets"
@@ -100,6 +106,7 @@ def build_dp(facts: DpFacts) -> dict[str, Json]:
     """
     worst = max(facts.spends, key=_total, default=DpSpend(spent=0.0, reserved=0.0, delta=0.0, cap=None))
     over = sum(spend.cap is not None and _total(spend) > spend.cap for spend in facts.spends)
+    answers = [entry for entry in facts.entries if entry.source == "query"]
     body = cast("dict[str, Json]", plain(facts))
     del body["spends"]
     return {
@@ -107,6 +114,8 @@ def build_dp(facts: DpFacts) -> dict[str, Json]:
         "summary": {
             "persons": sum(_total(spend) > 0 for spend in facts.spends),
             "runs": len(facts.runs),
+            "answers": len(answers),
+            "answers_epsilon": math.fsum(entry.epsilon for entry in answers),
             "worst_total": _total(worst),
             "worst_spent": worst.spent,
             "worst_reserved": worst.reserved,

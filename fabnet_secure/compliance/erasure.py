@@ -56,7 +56,13 @@ class ModelDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """One withdrawal and what followed. ``backups_until`` is when the last backup that could open anything dies."""
+    """One withdrawal and what followed.
+
+    Copies of the keystore from before the erasure open until their epoch is destroyed: ``backups_closed`` is when that
+    was done, ``backups_until`` when it is due, by a policy that renews the keys every ``backups_period``; neither where
+    it is overdue. ``backups_open_before``: copies from before this time open with the root key, and no renewal ends
+    that (an older program made them); then neither of the two is said.
+    """
 
     erasure_id: str
     consent_id: str
@@ -70,6 +76,9 @@ class Erasure:
     backups_note: str
     retained: tuple[Retained, ...]
     models: tuple[ModelDecision, ...]
+    backups_closed: datetime | None = None
+    backups_period: str = ""
+    backups_open_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

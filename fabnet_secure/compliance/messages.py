@@ -159,6 +159,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
             "いほど保護は強い。"
         ),
     ),
+    "dp.words.answers": (
+        "{count} questions about many people were answered with noise, at ε {epsilon} in all for who could be counted.",
+        "多数の人物に関する {count} 件の集計照会に、ノイズ付きで回答した（対象者の消費は合計 ε {epsilon}）。",
+    ),
     "dp.words.limit": (
         (
             "This speaks of what the models reveal. The sealed crops and embeddings are protected by "
@@ -173,6 +177,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "dp.unit": ("Unit of privacy", "プライバシー単位"),
     "dp.adjacency": ("Neighbouring data sets", "隣接関係"),
     "dp.mechanism": ("Mechanism", "メカニズム"),
+    "dp.mechanism_answers": ("Mechanism of counts", "集計のメカニズム"),
     "dp.composition": ("Composition", "合成定理"),
     "dp.trust_model": ("Trust model", "信頼モデル"),
     "dp.data_source": ("Data", "対象データ"),
@@ -240,7 +245,18 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "erasure.indicated": ("Indicated by", "撤回の意思表示をした者"),
     "erasure.finished": ("Finished", "完了日時"),
     "erasure.backups": ("Backups", "バックアップ"),
-    "erasure.backups_until": ("openable until {until}", "{until} まで復号可能"),
+    "erasure.backups_until": (
+        "irrecoverable by {until} at the latest (keys are renewed every {period})",
+        "遅くとも {until} までに復元不能（鍵の更新周期：{period}）",
+    ),
+    "erasure.backups_closed": (
+        "irrecoverable since {at}: older copies of the keystore open nothing any more",
+        "{at} 以降は復元不能（鍵データベースの古い複製では復号できない）",
+    ),
+    "erasure.backups_open_before": (
+        "copies of the databases made before {at} still open with the vault’s root key",
+        "{at} より前に作成したデータベースの複製は、保管庫のルート鍵でなお復号できる",
+    ),
     "erasure.stores": ("Records before and after", "消去前後の記録"),
     "erasure.store": ("Store", "保存先"),
     "erasure.before": ("Before", "消去前"),

@@ -122,3 +122,14 @@ def test_a_broken_log_is_the_outcome(facts):
     broken = replace(whole, log=replace(whole.log, ok=False, problem="tile 0/3"))
     assert build_access(broken)["outcome"] == "log_broken"
     assert build_access(AccessFacts(decisions=(), log=whole.log))["outcome"] == "log_whole"
+
+
+def test_answers_with_noise_are_told_with_their_price_but_without_their_people(facts):
+    """Entries without a run are summed up beside the runs; how many people an answer counts is not in the report."""
+    plain = facts["dp"]()
+    answers = tuple(
+        replace(plain.entries[0], entry_id=name, run_id="", source="query", epsilon=0.5, persons=None) for name in "ab"
+    )
+    body = build_dp(replace(plain, entries=plain.entries + answers))
+    assert (body["summary"]["answers"], body["summary"]["answers_epsilon"]) == (2, 1.0)
+    assert [entry["persons"] for entry in body["facts"]["entries"]] == [120, 120, None, None]

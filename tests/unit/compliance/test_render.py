@@ -150,9 +150,19 @@ def test_rare_facts_are_drawn_too(signed_report, facts):
     page = render_html(signed_report("erasure", build_erasure(ErasureFacts(erasures=(late,)))), "en").decode()
     assert "not destroyed" in page
     assert "still opens" in page
+    older = replace(
+        erasure, backups_note="keystore_copies_upgraded", backups_until=None, backups_open_before=erasure.requested_at
+    )
+    said = render_html(signed_report("erasure", build_erasure(ErasureFacts(erasures=(older,)))), "en").decode()
+    assert "copies of the databases made before" in said
+    assert "only destroying them" in said
     dp = facts["dp"]()
     uncapped = build_dp(replace(dp, spends=(replace(dp.spends[0], cap=None),)))
     assert "no cap" in render_html(signed_report("dp", uncapped), "en").decode()
+    count = replace(dp.entries[0], run_id="", source="query", epsilon=0.25, persons=None)
+    counted = render_html(signed_report("dp", build_dp(replace(dp, entries=(*dp.entries, count)))), "en").decode()
+    assert "count answered" in counted
+    assert "1 questions about many people were answered with noise" in counted
     bare = build_ingest(replace(facts["ingest"](), videos=(facts["video"](reasons={}, discard=Discard()),)))
     assert "not recorded" in render_html(signed_report("ingest", bare), "en").decode()
 
