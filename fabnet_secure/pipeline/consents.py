@@ -18,12 +18,17 @@ from fabnet_secure.consent.record import (
 from fabnet_secure.consent.state import Standing, standing
 from fabnet_secure.crypto.digest import blind_index
 from fabnet_secure.crypto.envelope import Context, PublicKey, seal_to
+from fabnet_secure.pipeline import promises
 from fabnet_secure.pipeline.applications import Application, Checked, check
 from fabnet_secure.pipeline.authorize import authorize, record_grant
 from fabnet_secure.pipeline.context import Site
-from fabnet_secure.pipeline.coverage import find_consent, key_mark, key_proof
-from fabnet_secure.store import consents, keystore, meta
+from fabnet_secure.pipeline.coverage import find_consent
+from fabnet_secure.pipeline.holds import in_force
+from fabnet_secure.pipeline.officer import prove
+from fabnet_secure.pipeline.raise_cap import raised
+from fabnet_secure.store import consents, keystore
 from fabnet_secure.store.database import Opening, Work, keystore_work
+from fabnet_secure.store.holds import HoldRow
 from fabnet_secure.types import ConsentId, Domain, Purpose, SubjectId, new_id
 
 _DATA_DOMAINS = (Domain.TRACKLETS, Domain.EMBEDDINGS, Domain.EVIDENCE)
@@ -48,6 +53,8 @@ class Listed:
     record: ConsentRecord
     events: tuple[ConsentEvent, ...]
     standing: Standing
+    hold: HoldRow | None = None
+    raised_cap: float | None = None
 
 
 def add(site: Site, applications: Sequence[Application]) -> tuple[Recorded, ...]:
@@ -87,7 +94,11 @@ def show(site: Site, consent_id: str) -> Listed:
     authorize(site, "consent_read")
     with site.reading() as connection:
         record, events = find_consent(connection, consent_id)
-    return Listed(record=record, events=events, standing=standing(events, site.clock()))
+        promises.check(site, connection, record.consent_id)
+        hold = in_force(site, connection, record.consent_id)
+        cap = raised(site, connection).get(record.consent_id)
+    now = standing(events, site.clock())
+    return Listed(record=record, events=events, standing=now, hold=hold, raised_cap=cap)
 
 
 def listing(site: Site, subject_ref: str | None = None) -> tuple[Listed, ...]:
@@ -95,6 +106,7 @@ def listing(site: Site, subject_ref: str | None = None) -> tuple[Listed, ...]:
     authorize(site, "consent_read")
     now = site.clock()
     with site.reading() as connection:
+        promises.check(site, connection)
         found = consents.list_consents(connection)
         if subject_ref is not None:
             subject_id = consents.find_subject_by_index(connection, blind_index(site.index_key, subject_ref))
@@ -113,7 +125,7 @@ def _add_one(site: Site, work: Work, checked: Checked) -> Recorded:
     with keystore_work(site.keystore) as connection:
         keystore.add_keys(connection, keys)
     for key in keys:
-        meta.set_meta(work.connection, key_mark(key), key_proof(site, key))
+        prove(site, work.connection, key)
     evidence_key = next(key for key in keys if key.domain is Domain.EVIDENCE)
     event = given(
         record,
@@ -126,6 +138,7 @@ def _add_one(site: Site, work: Work, checked: Checked) -> Recorded:
     consents.add_notice(work.connection, checked.notice, checked.notice_text)
     consents.add_consent(work.connection, record)
     consents.append_event(work.connection, record.consent_id, event)
+    promises.mark(site, work.connection, record.consent_id)
     work.log(
         "consent.given",
         facts={

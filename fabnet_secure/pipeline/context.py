@@ -1,8 +1,9 @@
-"""The composition root: create a vault, open it, and hand its parts to the journeys.
+"""The composition root: open a vault and hand its parts to the journeys (``create.py`` makes one).
 
 A vault is a directory: ``vault.json`` (what it is), ``vault.db`` (rows and log; or PostgreSQL, see
 ``FABNET_DATABASE_URL``), ``keystore.db`` (wrapped keys, a separate database so that a backup of one never opens the
-other) and ``models/`` (weights). The key file lies outside it.
+other) and ``models/`` (weights). The key file lies outside it, as do the anchor and the epoch file, which no copy of
+the databases holds.
 """
 
 import json
@@ -10,36 +11,48 @@ import os
 import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from fabnet_secure.access.decision import ROLES, PolicySet, Principal
+from fabnet_secure.access.decision import PolicySet, Principal
+from fabnet_secure.audit.anchor import HEAD
+from fabnet_secure.audit.anchor_file import Anchor
 from fabnet_secure.audit.checkpoint import vkey
 from fabnet_secure.config import Settings, policies_dir
-from fabnet_secure.crypto.digest import fingerprint, random_bytes, sha256_bytes
-from fabnet_secure.crypto.keyfile import RootKey, create_key_file, load_key_file
+from fabnet_secure.crypto.digest import fingerprint, sha256_bytes
+from fabnet_secure.crypto.holder import Holder
+from fabnet_secure.crypto.keyfile import RootKey
 from fabnet_secure.crypto.keyring import Keyring
+from fabnet_secure.crypto.passphrase import Ask, refuse
+from fabnet_secure.crypto.provider import Unlocked
 from fabnet_secure.crypto.signing import Signer
-from fabnet_secure.errors import IntegrityFailure, NoVault, UsageError
-from fabnet_secure.store import keystore, meta, principals
+from fabnet_secure.errors import KeyProblem, NoVault
+from fabnet_secure.pipeline.adopted import directories
+from fabnet_secure.pipeline.anchoring import Outside, check_clock, check_outside, check_start
+from fabnet_secure.pipeline.ended import check_opened, ended_ids
+from fabnet_secure.pipeline.keyrings import Opened, Secrets, check_epoch, unlock, unlock_legacy
+from fabnet_secure.store import meta, principals
 from fabnet_secure.store.database import (
     Connection,
     Engine,
     Scribe,
     Work,
     check_revision,
-    keystore_work,
-    migrate,
+    kept_open,
     open_keystore,
     open_vault_database,
     read_only,
     sqlite_url,
     unit_of_work,
 )
-from fabnet_secure.types import Clock, new_id, rfc3339, utc_now
+from fabnet_secure.types import Clock, KeyDomain, utc_now
 
 FORMAT = 1
-_SECRETS = ("log_signing", "report_signing", "index")
+RESTORED, PENDING = "restored", "pending"
+"""What the card and the database of a copy say until the withdrawals since its backup were replayed."""
+UNANCHORED = ("vault_0001", "vault_0002")
+"""The schema of vaults made before there were anchors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +64,38 @@ class Place:
         key_file: the path of the key file.
         database_url: the vault database; None is ``vault.db`` in the vault.
         keystore_url: the keystore database; None is ``keystore.db`` in the vault.
+        anchor: the anchor's file; None is ``<vault>.anchor`` beside the vault.
+        epoch_file: the epoch file; None is ``<vault>.epoch`` beside the vault.
+        ask: where the key file's passphrase or PIN comes from, if it wants one; by default from nowhere.
+        module: the PKCS#11 library, where it is not the one that the key file names.
+        unlocked: remembers the key of a file that somebody was asked for.
     """
 
     root: Path
     key_file: Path
     database_url: str | None = None
     keystore_url: str | None = None
+    anchor: Path | None = None
+    epoch_file: Path | None = None
+    ask: Ask = refuse
+    module: Path | None = None
+    unlocked: Unlocked = field(default_factory=Unlocked, repr=False, compare=False)
+
+    def open_key(self) -> RootKey:
+        """Open the key file, whatever its form; whoever is asked for a passphrase is asked once a process."""
+        return self.unlocked.open(self.key_file, self.ask, module=self.module)
+
+    @property
+    def anchor_file(self) -> Path:
+        """The file that remembers, outside the databases, how far they had come."""
+        root = self.root.resolve()
+        return self.anchor.absolute() if self.anchor else root.with_name(f"{root.name}.anchor")
+
+    @property
+    def gate(self) -> Path:
+        """The file that every way into the present epoch needs, and that ends with it."""
+        root = self.root.resolve()
+        return self.epoch_file.absolute() if self.epoch_file else root.with_name(f"{root.name}.epoch")
 
     @property
     def card(self) -> Path:
@@ -74,7 +113,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """An open vault and everything a journey works with."""
+    """An open vault and everything a journey works with.
+
+    ``root_key`` is there when the key file is the vault's root, ``holder`` when it is a principal's.
+    """
 
     place: Place
     root: Path
@@ -83,18 +125,46 @@ class Site:
     settings: Settings
     engine: Engine
     keystore: Engine
+    anchor: Anchor
     policies: PolicySet
     principal: Principal
     clock: Clock
     keyring: Keyring
-    log_signer: Signer
-    report_signer: Signer
-    index_key: bytes
+    secrets: Secrets
+    root_key: RootKey | None
+    holder: Holder | None
+
+    @property
+    def log_signer(self) -> Signer:
+        """What signs the log's checkpoints.
+
+        Raises:
+            KeyProblem: (KEY_CANNOT_SIGN) this keyring reads and verifies only.
+        """
+        return _had(self.secrets.log_signer, KeyDomain.LOG)
+
+    @property
+    def report_signer(self) -> Signer:
+        """What signs reports and certificates.
+
+        Raises:
+            KeyProblem: (KEY_CANNOT_SIGN) this keyring signs no reports.
+        """
+        return _had(self.secrets.report_signer, KeyDomain.REPORT)
+
+    @property
+    def index_key(self) -> bytes:
+        """The key of the keyed digests by which names and files are found again.
+
+        Raises:
+            KeyProblem: (KEY_CANNOT_SIGN) this keyring reads and verifies only.
+        """
+        return _had(self.secrets.index_key, KeyDomain.LOG)
 
     @property
     def log_vkey(self) -> str:
         """The log's public key as a C2SP verifier key."""
-        return vkey(self.log_origin, self.log_signer.public)
+        return vkey(self.log_origin, self.secrets.log_public)
 
     @property
     def policy_sha256(self) -> str:
@@ -108,7 +178,26 @@ class Site:
 
     @contextmanager
     def work(self) -> Iterator[Work]:
-        """Open the one kind of transaction that may change anything: rows and log entry together."""
+        """Open the one kind of transaction that may change anything: rows and log entry together, then the anchor.
+
+        Raises:
+            IntegrityFailure: code ``ANCHOR_MISSING``, ``CLOCK_BACK`` or ``ROLLED_BACK``: nothing was done.
+        """
+        self.anchor.begin()
+        check_clock(self.clock(), self.anchor.latest_at)
+        with self._working() as work:
+            check_start(self.anchor.size, work.start)
+            yield work
+        self.anchor.append(HEAD, checkpoint=work.note)
+
+    @contextmanager
+    def unanchored_work(self) -> Iterator[Work]:
+        """Open a unit of work that the anchor is not told of: to accept an anchor that does not hold."""
+        with self._working() as work:
+            yield work
+
+    @contextmanager
+    def _working(self) -> Iterator[Work]:
         actor = fingerprint(self.index_key, ["actor", self.principal.name])
         scribe = Scribe(origin=self.log_origin, signer=self.log_signer, actor=actor, clock=self.clock)
         with unit_of_work(self.engine, scribe) as work:
@@ -121,79 +210,63 @@ class Site:
             yield connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Created:
-    """What :func:`create_vault` found or made."""
-
-    vault: Path
-    log_origin: str
-    log_vkey: str
-    report_public_key: str
-    key_file: Path
-    created: bool
-    key_file_created: bool
-
-
-def create_vault(place: Place, settings: Settings, *, clock: Clock = utc_now) -> Created:
-    """Create the vault, its keys, schema and first log entry; on a vault that exists, change nothing.
-
-    The directory becomes a vault only with its last step (``vault.json``), so a crash before it is repaired by
-    running the command again.
-
-    Raises:
-        UsageError: the directory exists, is not empty and is no vault.
-        KeyProblem: the key file exists and is unusable, or does not open an existing vault.
-    """
-    if place.card.exists():
-        (place.root / ".creating").unlink(missing_ok=True)  # of an init that was cut off in its very last step
-        with open_site(place, settings, clock=clock) as site:
-            return _described(place, site, created=False, key_file_created=False)
-    _refuse_foreign(place.root)
-    if place.key_file.resolve().is_relative_to(place.root.resolve()):
-        raise UsageError(
-            "the key file would lie inside the vault",
-            hint="keep the key elsewhere, so that a copy of the vault opens nothing",
-            code="KEY_INSIDE_VAULT",
-        )
-    fresh_key = not place.key_file.exists()
-    root_key = create_key_file(place.key_file) if fresh_key else load_key_file(place.key_file)
-    place.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (place.root / ".creating").touch(mode=0o600)
-    (place.root / "models").mkdir(mode=0o700, exist_ok=True)
-    vault_id = new_id()
-    card: dict[str, str | int] = {"format": FORMAT, "vault_id": vault_id, "log_origin": f"fabnet-secure/{vault_id}"}
-    _first_rows(place, settings, root_key, card, clock)
-    _write_card(place.card, card | {"created_at": rfc3339(clock())})
-    (place.root / ".creating").unlink()
-    with open_site(place, settings, clock=clock) as site:
-        return _described(place, site, created=True, key_file_created=fresh_key)
-
-
 @contextmanager
-def open_site(place: Place, settings: Settings, *, clock: Clock = utc_now, older: bool = False) -> Iterator[Site]:
-    """Open a vault for the account this process runs under; with ``older``, one that is yet to be migrated too.
+def open_site(
+    place: Place,
+    settings: Settings,
+    *,
+    clock: Clock = utc_now,
+    older: bool = False,
+    anchored: bool = True,
+    restoring: bool = False,
+    finishing: bool = False,
+) -> Iterator[Site]:
+    """Open a vault for the account this process runs under.
+
+    Args:
+        place: where it is.
+        settings: what the site decided.
+        clock: gives the time.
+        older: open one that is yet to be migrated, too.
+        anchored: hold it against its anchor; False only to accept a new head (:mod:`pipeline.reanchor`).
+        restoring: open a restored copy that serves nobody yet, to finish it (:mod:`pipeline.restore`).
+        finishing: open it although destroyed keys live again, to destroy them (:mod:`pipeline.ended`).
 
     Raises:
+        IntegrityFailure: code ``ANCHOR_MISSING``, ``ANCHOR_BROKEN``, ``ROLLED_BACK``, ``CLOCK_BACK``,
+            ``BUDGET_REWOUND``, ``WITNESS_MISSING``, ``KEYSTORE_ROLLED_BACK`` or ``HOLDER_FORGED``.
         NoVault: there is no vault, or its schema is not this program's.
         KeyProblem: the key file is missing, wrong, or readable by others.
         Gap: the access policies do not parse or do not fit their schema.
     """
     card = read_card(place.card)
-    root_key = load_key_file(place.key_file)
+    if not restoring:
+        _refuse_pending(card[RESTORED])
+    own = place.open_key()
     vault_url, keystore_url = place.databases()
     engine, keys = open_vault_database(vault_url), open_keystore(keystore_url)
+    anchor = Anchor(place.anchor_file, card["vault_id"], clock)
     try:
         check_revision(keys, "keystore", older=older)
-        check_revision(engine, "vault", older=older)
+        fresh = check_revision(engine, "vault", older=older) in UNANCHORED and not place.anchor_file.exists()
         with read_only(engine) as connection:
-            if meta.get_meta(connection, "vault_id") != card["vault_id"]:
-                raise NoVault(
-                    "the database belongs to another vault",
-                    hint="check FABNET_DATABASE_URL against the vault's directory",
-                    code="VAULT_MISMATCH",
-                )
-            principal = _principal(connection)
-        yield _assemble(place, card, settings, engine, keys, root_key, principal, clock)
+            _refuse_other(connection, card)
+            if not restoring:
+                _refuse_pending(meta.get_meta(connection, RESTORED))
+        # Read before what it is held against: a head of another process's later commit would look like a roll-back.
+        remembered = anchor.state() if anchored and not fresh else None
+        opened = _unlock(place, card, keys, own, older=older)
+        with read_only(engine) as connection:
+            check_epoch(connection, opened, keys, card["vault_id"])
+            check_opened(connection, keys, opened.holder, ended_ids(remembered), finishing=finishing or older)
+            principal = _principal(connection, opened.holder)
+        site = _assemble(place, card, settings, engine, keys, anchor, opened, principal, clock)
+        if anchored:
+            outside = Outside(anchor=remembered, witnesses=[Path(one) for one in settings.audit.witness])
+            with site.reading() as connection:
+                anchor.found(check_outside(outside, connection, site.log_vkey, clock()))
+        with kept_open(engine):
+            yield site
     finally:
         engine.dispose()
         keys.dispose()
@@ -219,7 +292,29 @@ def read_card(path: Path) -> dict[str, str]:
         raise NoVault("a newer program wrote this vault", hint="upgrade fabnet-secure", code="VAULT_NEWER")
     if not known:
         raise NoVault(f"{path.parent} is not a vault", hint="vault.json names an unknown format", code="NOT_A_VAULT")
-    return {"vault_id": card["vault_id"], "log_origin": card["log_origin"]}
+    return {
+        "vault_id": card["vault_id"],
+        "log_origin": card["log_origin"],
+        RESTORED: str(card.get(RESTORED, "")),
+    }
+
+
+def _refuse_other(connection: Connection, card: dict[str, str]) -> None:
+    if meta.get_meta(connection, "vault_id") != card["vault_id"]:
+        raise NoVault(
+            "the database belongs to another vault",
+            hint="check FABNET_DATABASE_URL against the vault's directory",
+            code="VAULT_MISMATCH",
+        )
+
+
+def _refuse_pending(said: str | None) -> None:
+    if said == PENDING:
+        raise NoVault(
+            "this is a restored copy that does not know yet who withdrew since its backup: it serves nobody",
+            hint="run 'fabnet-secure backup restore' again, from the archives, into a new directory",
+            code="RESTORE_PENDING",
+        )
 
 
 def os_account() -> str:
@@ -230,12 +325,23 @@ def os_account() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _principal(connection: Connection) -> Principal:
+def _principal(connection: Connection, holder: Holder | None) -> Principal:
+    """Say who this account is here; a holder's key gives it no more roles than it was granted for."""
     account = os_account()
     row = principals.find_by_os_user(connection, account)
     if row is None:
         return Principal(name=account, uid=os.getuid(), roles=())
-    return Principal(name=row.name, uid=os.getuid(), roles=row.roles)
+    roles = row.roles if holder is None else tuple(role for role in row.roles if role in holder.roles)
+    return Principal(name=row.name, uid=os.getuid(), roles=roles)
+
+
+def _unlock(place: Place, card: dict[str, str], keys: Engine, own: RootKey, *, older: bool) -> Opened:
+    """Open the keyring; of a vault that is yet to be migrated, only what its log needs."""
+    legacy = unlock_legacy(keys, own) if older else None
+    if legacy is None:
+        return unlock(keys, place.gate, card["vault_id"], own, os_account())
+    legacy[0].wipe()
+    return Opened(keyring=Keyring({}, {}), secrets=legacy[1], root_key=own)
 
 
 def _assemble(
@@ -244,23 +350,13 @@ def _assemble(
     settings: Settings,
     engine: Engine,
     keys: Engine,
-    root_key: RootKey,
+    anchor: Anchor,
+    opened: Opened,
     principal: Principal,
     clock: Clock,
 ) -> Site:
-    with read_only(keys) as connection:
-        epochs = keystore.living_epochs(connection)
-        wrapped = {name: keystore.get_secret(connection, name) for name in _SECRETS}
-    if not epochs:
-        raise IntegrityFailure("the keystore holds no living epoch key", hint="restore keystore.db from a backup")
-    keyring = Keyring.open(root_key, epochs)
-    secrets: dict[str, bytes] = {}
-    for name, row in wrapped.items():
-        if row is None:
-            raise IntegrityFailure(
-                f"the keystore has lost its '{name}' secret", hint="restore keystore.db from a backup"
-            )
-        secrets[name] = keyring.unwrap_secret(name, row.wrapped)
+    with read_only(engine) as connection:
+        own_policies = directories(connection, place.root, opened.secrets.index_key)
     return Site(
         place=place,
         root=place.root,
@@ -269,103 +365,25 @@ def _assemble(
         settings=settings,
         engine=engine,
         keystore=keys,
-        policies=PolicySet.load(policies_dir() / "access"),
+        anchor=anchor,
+        policies=PolicySet.load(policies_dir() / "access", *own_policies),
         principal=principal,
         clock=clock,
-        keyring=keyring,
-        log_signer=Signer.from_seed(secrets["log_signing"]),
-        report_signer=Signer.from_seed(secrets["report_signing"]),
-        index_key=secrets["index"],
+        keyring=opened.keyring,
+        secrets=opened.secrets,
+        root_key=opened.root_key,
+        holder=opened.holder,
     )
 
 
-def _first_rows(place: Place, settings: Settings, root_key: RootKey, card: dict[str, str | int], clock: Clock) -> None:
-    """Write the keystore, then the vault's first rows and log entry; both are safe to repeat after a crash."""
-    vault_url, keystore_url = place.databases()
-    engine, keys = open_vault_database(vault_url), open_keystore(keystore_url)
-    try:
-        migrate(keys, "keystore")
-        migrate(engine, "vault")
-        signer = _first_keys(keys, root_key)
-        scribe = Scribe(origin=str(card["log_origin"]), signer=signer, actor="operator", clock=clock)
-        with unit_of_work(engine, scribe) as work:
-            if meta.get_meta(work.connection, "vault_id") is not None:
-                raise UsageError(
-                    "the database already holds a vault",
-                    hint="give every vault a database of its own, or finish with the directory it belongs to",
-                    code="DATABASE_IN_USE",
-                )
-            meta.set_meta(work.connection, "vault_id", str(card["vault_id"]))
-            account = os_account()
-            principals.add_principal(
-                work.connection, principals.PrincipalRow(name=account, os_user=account, roles=ROLES)
-            )
-            work.log("vault.created", facts={"format": FORMAT, "settings": sha256_bytes(settings.canonical())})
-    finally:
-        engine.dispose()
-        keys.dispose()
+_Secret = TypeVar("_Secret", Signer, bytes)
 
 
-def _first_keys(keys: Engine, root_key: RootKey) -> Signer:
-    with keystore_work(keys) as connection:
-        if keystore.list_epochs(connection):
-            raise UsageError(
-                "the keystore already holds keys of another vault",
-                hint="an interrupted 'init' leaves one: remove the directory and run it again",
-                code="KEYSTORE_IN_USE",
-            )
-        wrapped = Keyring.new_epoch(root_key, 1)
-        keystore.add_epoch(connection, 1, wrapped)
-        keyring = Keyring.open(root_key, {1: wrapped})
-        log_signer, report_signer = Signer.generate(), Signer.generate()
-        for name, secret, public in (
-            ("log_signing", log_signer.seed, log_signer.public),
-            ("report_signing", report_signer.seed, report_signer.public),
-            ("index", random_bytes(32), b""),
-        ):
-            keystore.put_secret(connection, name, keyring.wrap_secret(name, secret), public)
-    return log_signer
-
-
-def _refuse_foreign(root: Path) -> None:
-    if root.exists() and not root.is_dir():
-        raise UsageError(f"{root} is not a directory", code="NOT_A_DIRECTORY")
-    if not root.is_dir():
-        return
-    if (root / ".creating").exists():
-        _set_aside(root)
-    elif any(root.iterdir()):
-        hint = "choose an empty or new directory for the vault"
-        raise UsageError(f"{root} is not empty and is not a vault", hint=hint, code="NOT_A_VAULT")
-
-
-def _set_aside(root: Path) -> None:
-    """Move what a cut-off init left out of the way: nothing is ever deleted here, in case it was more than that."""
-    found = [path for path in root.glob("*.db*") if path.is_file()]
-    if found:
-        aside = root / f"set-aside-{new_id()}"
-        aside.mkdir(mode=0o700)
-        for path in found:
-            path.rename(aside / path.name)
-
-
-def _write_card(path: Path, card: dict[str, str | int]) -> None:
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(card, stream, indent=2, sort_keys=True)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
-def _described(place: Place, site: Site, *, created: bool, key_file_created: bool) -> Created:
-    return Created(
-        vault=place.root.resolve(),
-        log_origin=site.log_origin,
-        log_vkey=site.log_vkey,
-        report_public_key=site.report_signer.public.hex(),
-        key_file=place.key_file.resolve(),
-        created=created,
-        key_file_created=key_file_created,
-    )
+def _had(secret: _Secret | None, domain: KeyDomain) -> _Secret:
+    if secret is None:
+        raise KeyProblem(
+            f"this keyring cannot sign or write: it does not open {domain.value}",
+            hint="use a key whose role may; 'fabnet-secure keys list' shows who holds which domains",
+            code="KEY_CANNOT_SIGN",
+        )
+    return secret

@@ -8,9 +8,10 @@ from fabnet_secure.consent.record import ConsentEvent, ConsentRecord
 from fabnet_secure.consent.state import EffectiveConsent, require
 from fabnet_secure.crypto.digest import fingerprint
 from fabnet_secure.crypto.envelope import PublicKey
-from fabnet_secure.crypto.keyring import WrappedKey
 from fabnet_secure.errors import IntegrityFailure, NoEffectiveConsent
+from fabnet_secure.pipeline import promises
 from fabnet_secure.pipeline.context import Site
+from fabnet_secure.pipeline.officer import check_proof
 from fabnet_secure.store import consents, erasures, keystore, meta
 from fabnet_secure.store.database import Connection, Opening, read_only
 from fabnet_secure.types import ConsentId, Domain, Purpose, is_id
@@ -58,6 +59,7 @@ def require_consent(site: Site, connection: Connection, consent_id: str, purpose
     consent = require(record, events, purpose, site.clock())
     if erasures.list_erasures(connection, consent_id=record.consent_id):
         raise _erased(record)  # its withdrawal was taken out of the events behind our back
+    promises.check(site, connection, record.consent_id)
     return consent
 
 
@@ -84,6 +86,8 @@ def covering(site: Site, connection: Connection, purpose: Purpose) -> Coverage:
             effective[record.consent_id] = consent
         except NoEffectiveConsent as refusal:
             excluded[record.consent_id] = refusal.code
+    if forged := promises.unproven(site, connection) & effective.keys():
+        raise promises.changed(min(forged))
     return Coverage(effective=effective, excluded=excluded)
 
 
@@ -91,10 +95,19 @@ def recipient(site: Site, record: ConsentRecord, domain: Domain) -> PublicKey:
     """Return the public key that seals this consent's data of one domain: writing needs no secret.
 
     Raises:
-        IntegrityFailure: the keystore holds no living key for it.
+        IntegrityFailure: (KEY_LOST) the keystore holds no living key for it; (KEY_CHANGED) or one that nobody signed
+            for who makes keys here (``pipeline/officer.py``).
+        NoEffectiveConsent: (KEY_DESTROYED) two people had the key destroyed (``keys destroy``).
     """
     with read_only(site.keystore) as connection:
         key = keystore.find_key(connection, record.subject_id, record.consent_id, domain)
+    with site.reading() as connection:
+        if was_destroyed(site, connection, record.consent_id, domain):
+            raise NoEffectiveConsent(
+                "the key of this data was destroyed: nothing more is sealed under this consent",
+                hint=f"run 'fabnet-secure consent show {record.consent_id}'; to go on, record a new consent",
+                code="KEY_DESTROYED",
+            )
     if key is None:
         raise IntegrityFailure(
             "the keystore holds no key for a consent that is in force",
@@ -102,24 +115,22 @@ def recipient(site: Site, record: ConsentRecord, domain: Domain) -> PublicKey:
             code="KEY_LOST",
         )
     with site.reading() as connection:
-        if meta.get_meta(connection, key_mark(key)) != key_proof(site, key):
-            raise IntegrityFailure(
-                "a public key in the keystore is not the one that was made for this consent",
-                hint="restore keystore.db; nothing was sealed to it",
-                code="KEY_CHANGED",
-            )
+        check_proof(site, connection, key)
+    if site.keyring.opens(domain) and key.epoch in site.keyring.epochs:
+        site.keyring.unwrap(key).wipe()  # whoever can, sees for itself: the public half is the wrapped key's own
     return PublicKey(key.public)
 
 
-def key_mark(key: WrappedKey) -> str:
-    """Return the name under which the vault's database keeps the proof of a key in the keystore."""
-    return f"key/{key.key_id}"
+def destroyed_mark(site: Site, consent_id: ConsentId, domain: Domain) -> tuple[str, str]:
+    """Return what the vault's database keeps of a key that two people had destroyed: a name, and the proof under it."""
+    proof = fingerprint(site.index_key, ["key_destroyed", consent_id, domain.value])
+    return f"destroyed/{consent_id}/{domain.value}", proof
 
 
-def key_proof(site: Site, key: WrappedKey) -> str:
-    """Return what only this vault can compute of a key's public half and its owner: ingest seals to nothing else."""
-    owner = [key.key_id, key.domain.value, key.subject_id, key.consent_id or ""]
-    return fingerprint(site.index_key, ["key", *owner, key.public.hex()])
+def was_destroyed(site: Site, connection: Connection, consent_id: ConsentId, domain: Domain) -> bool:
+    """Tell whether two people had this key destroyed; a key that is gone for no reason is damage."""
+    name, proof = destroyed_mark(site, consent_id, domain)
+    return meta.get_meta(connection, name) == proof
 
 
 def opening(site: Site, record: ConsentRecord, label: str, value: str) -> Opening:

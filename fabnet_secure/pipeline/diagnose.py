@@ -8,12 +8,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 from fabnet_secure.config import Configuration, policies_dir
 from fabnet_secure.errors import FabnetError
+from fabnet_secure.pipeline import holds
 from fabnet_secure.pipeline.context import Place, Site, open_site
 
 _LIBRARIES = (
@@ -26,6 +27,7 @@ _LIBRARIES = (
     "opencv-python-headless",
     "onnxruntime",
 )
+_OLD_WITNESS = timedelta(days=7)
 _EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -149,8 +151,15 @@ def _vault(place: Place, configuration: Configuration) -> Iterator[Finding]:
             yield Finding(name="key access", status="ok", detail="the key file opens the keystore, mode 0600")
             yield Finding(name="database revision", status="ok", detail=site.engine.dialect.name)
             yield _guarded("log head", lambda: _log(site))
+            yield _guarded("anchor", lambda: _anchor(site))
+            yield _guarded("witness", lambda: _witness(site))
+            yield _guarded("key rotation", lambda: _rotation(site))
+            yield _guarded("rows", lambda: _rows(site))
             yield _guarded("ledger", lambda: _ledger(site))
+            yield _guarded("embeddings", lambda: _embeddings(site))
             yield _guarded("erasures", lambda: _erasures(site))
+            yield _guarded("two people", lambda: _two_people(site))
+            yield _guarded("backup", lambda: _backup(site))
             yield _guarded("disk", lambda: _disk(place.root))
     except FabnetError as error:
         yield Finding(name="vault", status="fail", detail=error.message, remedy=error.hint)
@@ -159,8 +168,55 @@ def _vault(place: Place, configuration: Configuration) -> Iterator[Finding]:
 def _log(site: Site) -> Finding:
     from fabnet_secure.pipeline.auditing import check
 
-    size, root = check(site)
+    size, root, _ = check(site)
     return Finding(name="log head", status="ok", detail=f"{size} entries, root {root}")
+
+
+def _anchor(site: Site) -> Finding:
+    from fabnet_secure.pipeline.reanchor import standing
+
+    found = standing(site)
+    if found.problem is not None:
+        return Finding(name="anchor", status="fail", detail=found.problem.message, remedy=found.problem.hint)
+    if found.remembered is not None and found.remembered < found.size:
+        remedy = "any act that is logged brings it up to date; see that the disk it lies on has room"
+        detail = f"it remembers {found.remembered} of {found.size} entries"
+        return Finding(name="anchor", status="warn", detail=detail, remedy=remedy)
+    return Finding(name="anchor", status="ok", detail=f"it remembers the log's {found.size} entries")
+
+
+def _witness(site: Site) -> Finding:
+    from fabnet_secure.pipeline.witnessing import witness_age
+
+    paths = [Path(one) for one in site.settings.audit.witness]
+    if not paths:
+        remedy = "run 'fabnet-secure audit witness' on a second host or to a USB stick, and name it in [audit] witness"
+        detail = "none: whoever can rewrite databases and anchor together is not found out"
+        return Finding(name="witness", status="warn", detail=detail, remedy=remedy)
+    size, age = max(witness_age(path, site.log_vkey, site.clock()) for path in paths)
+    detail = f"{len(paths)} kept; the newest knows {size} entries and is {age.days} days old"
+    if age > _OLD_WITNESS:
+        remedy = "run 'fabnet-secure audit witness' again: what came later is not witnessed"
+        return Finding(name="witness", status="warn", detail=detail, remedy=remedy)
+    return Finding(name="witness", status="ok", detail=detail)
+
+
+def _rotation(site: Site) -> Finding:
+    from fabnet_secure.pipeline.horizon import horizon
+
+    found = horizon(site)
+    return Finding(name="key rotation", status=found.status, detail=found.detail, remedy=found.remedy)
+
+
+def _rows(site: Site) -> Finding:
+    from fabnet_secure.pipeline import promises
+    from fabnet_secure.pipeline.wholeness import check_rows
+
+    check_rows(site)
+    with site.reading() as connection:
+        promises.check(site, connection)
+    detail = "every row that the log or another row tells of is there, every consent is what was recorded"
+    return Finding(name="rows", status="ok", detail=detail)
 
 
 def _ledger(site: Site) -> Finding:
@@ -171,15 +227,60 @@ def _ledger(site: Site) -> Finding:
     return Finding(name="ledger", status="ok", detail="every logged reservation is there")
 
 
+def _two_people(site: Site) -> Finding:
+    """Hold what two people decide against the log: whose keys approve, legal holds, policies of the site's own."""
+    from fabnet_secure.pipeline.adopt import check_log
+    from fabnet_secure.pipeline.approvers import checked
+
+    with site.reading() as connection:
+        keys = sum(row.removed_at is None for row in checked(site, connection))
+        held = len(holds.held(site, connection))
+        policies = "shipped policies" if check_log(site, connection) == "none" else "policies of the site's own"
+    detail = f"{keys} people can approve, {held} consents held, {policies}"
+    if keys < 2:
+        remedy = "enrol two people's SSH keys: fabnet-secure approval enrol ACCOUNT --ssh-key FILE.pub"
+        return Finding(name="two people", status="warn", detail=detail, remedy=remedy)
+    return Finding(name="two people", status="ok", detail=detail)
+
+
+def _embeddings(site: Site) -> Finding:
+    from fabnet_secure.pipeline.pages import census_of
+    from fabnet_secure.store import embeddings
+
+    with site.reading() as connection:
+        embeddings.check(connection, census_of(site))
+        waiting = embeddings.count_waiting(connection)
+    detail = f"every page that was counted is there, {waiting} of them not packed yet"
+    return Finding(name="embeddings", status="ok", detail=detail)
+
+
 def _erasures(site: Site) -> Finding:
     from fabnet_secure.compliance.erasure import outcome_of
     from fabnet_secure.pipeline.facts import erasure
 
-    open_ones = [one.consent_id for one in erasure(site).erasures if outcome_of(one) != "complete"]
-    if not open_ones:
+    with site.reading() as connection:
+        kept = holds.held(site, connection)
+    unfinished = [one.consent_id for one in erasure(site).erasures if outcome_of(one) != "complete"]
+    open_ones = [one for one in unfinished if one not in kept]
+    if not unfinished:
         return Finding(name="erasures", status="ok", detail="every withdrawal is carried out, read back now")
+    if not open_ones:
+        remedy = "end a hold that is needed no more: fabnet-secure subject release-hold"
+        detail = f"{len(unfinished)} wait for a legal hold"
+        return Finding(name="erasures", status="warn", detail=detail, remedy=remedy)
     remedy = "finish each: " + ", ".join(f"fabnet-secure subject withdraw {one} --confirm {one}" for one in open_ones)
     return Finding(name="erasures", status="fail", detail=f"{len(open_ones)} not complete", remedy=remedy)
+
+
+def _backup(site: Site) -> Finding:
+    from fabnet_secure.pipeline.trial import STALE, last_verified
+
+    held = last_verified(site)
+    if held is not None and site.clock() - held <= STALE:
+        return Finding(name="backup", status="ok", detail=f"a backup was restored on trial on {held:%Y-%m-%d}")
+    detail = "no backup was ever verified" if held is None else f"no backup was verified since {held:%Y-%m-%d}"
+    remedy = "make one and try it: fabnet-secure backup create, fabnet-secure backup verify"
+    return Finding(name="backup", status="warn", detail=detail, remedy=remedy)
 
 
 def _disk(root: Path) -> Finding:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fabnet_secure.errors import Gap, IntegrityFailure
 from fabnet_secure.logs import LOGGER
@@ -25,9 +26,10 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 @dataclass(slots=True)
 class Watch:
-    """The files seen so far."""
+    """The files seen so far; ``ours`` names the one that other acts of this program may write meanwhile."""
 
     paths: list[str] = field(default_factory=list)
+    ours: str = ""
 
     @property
     def count(self) -> int:
@@ -40,12 +42,16 @@ _installed: list[bool] = []
 
 
 @contextmanager
-def watch_writes() -> Iterator[Watch]:
-    """Count the files opened for writing inside the block; compiled Python and /dev are not a person's frames."""
+def watch_writes(*, ours: Path | None = None) -> Iterator[Watch]:
+    """Count the files opened for writing inside the block; compiled Python and /dev are not a person's frames.
+
+    Args:
+        ours: a vault's anchor: an act of another thread, such as a withdrawal, notes its head there.
+    """
     if not _installed:
         sys.addaudithook(_hook)
         _installed.append(True)
-    seen = Watch()
+    seen = Watch(ours="" if ours is None else str(ours))
     _watching.append(seen)
     try:
         yield seen
@@ -61,7 +67,8 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
         name = os.fsdecode(path)
         if "__pycache__" not in name and not name.startswith("/dev/"):
             for seen in _watching:
-                seen.paths.append(name)
+                if name != seen.ours:
+                    seen.paths.append(name)
 
 
 def require_none(writes: Watch) -> None:

@@ -4,18 +4,21 @@ Crops are opened in memory, encoded, and zeroed. A page of embeddings is sealed 
 the model, the track and the shape as associated data.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fabnet_secure.consent.record import ConsentRecord
-from fabnet_secure.crypto.envelope import Context, DataKey, seal_to, unseal
+from fabnet_secure.crypto.envelope import Context, DataKey, Sealed, seal_to, unseal
+from fabnet_secure.crypto.keyring import WrappedKey
 from fabnet_secure.errors import IntegrityFailure, NoEffectiveConsent, UsageError
 from fabnet_secure.pipeline.authorize import allowed, authorize_purpose, record_grant
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.pipeline.coverage import covering, opening, recipient, require_consent
 from fabnet_secure.pipeline.maintain import living_tracks
+from fabnet_secure.pipeline.pages import census_of
 from fabnet_secure.progress import Progress
 from fabnet_secure.store import embeddings, keystore, models, tracks
 from fabnet_secure.store.database import Work, read_only
@@ -160,6 +163,7 @@ def seal_page(
     vectors.fill(0)
     embeddings.add_page(
         work.connection,
+        census_of(site),
         track_id=track_id,
         subject_id=record.subject_id,
         consent_id=record.consent_id,
@@ -202,13 +206,42 @@ def open_tracklet(site: Site, row: tracks.TrackRow, tracklet: tracks.TrackletRow
         n=tracklet.n,
         dim=tracklet.size,
     )
-    key = data_key(site, row, Domain.TRACKLETS)
-    plain = bytearray(unseal(key, context, tracklet.sealed))
+    plain = bytearray(_open(site, row, context, tracklet.sealed))
     return np.frombuffer(plain, np.uint8).reshape(tracklet.n, tracklet.size, tracklet.size, 3)
+
+
+def _open(site: Site, row: tracks.TrackRow, context: Context, sealed: Sealed) -> bytes:
+    """Open what rests under a track's key, or (while ``keys reencrypt`` exchanges it) under the one beside it."""
+    wrapped = _key_of(site, row, Domain.TRACKLETS)
+    key = site.keyring.unwrap(wrapped)
+    try:
+        return unseal(key, context, sealed)
+    except IntegrityFailure:
+        with read_only(site.keystore) as connection:
+            now = keystore.find_key(connection, wrapped.subject_id, wrapped.consent_id, wrapped.domain)
+            beside = (now if now != wrapped else None, keystore.pending_key(connection, wrapped))
+        for other in beside:
+            if other is not None:
+                with suppress(IntegrityFailure):
+                    return unseal(site.keyring.unwrap(other), context, sealed)
+        raise
+    finally:
+        key.wipe()
 
 
 def data_key(site: Site, row: tracks.TrackRow, domain: Domain) -> DataKey:
     """Unwrap the key of one person's data of one domain.
+
+    Raises:
+        NoEffectiveConsent: code ``KEY_DESTROYED``: a withdrawal destroyed the key since the row was read.
+        IntegrityFailure: the key was never there.
+        KeyProblem: code ``KEY_DOMAIN``: this keyring does not open it.
+    """
+    return site.keyring.unwrap(_key_of(site, row, domain))
+
+
+def _key_of(site: Site, row: tracks.TrackRow, domain: Domain) -> WrappedKey:
+    """Return the wrapped key of one person's data of one domain.
 
     Raises:
         NoEffectiveConsent: code ``KEY_DESTROYED``: a withdrawal destroyed the key since the row was read.
@@ -227,4 +260,4 @@ def data_key(site: Site, row: tracks.TrackRow, domain: Domain) -> DataKey:
         )
     if wrapped is None:
         raise IntegrityFailure("the key of stored data is gone", hint="run 'fabnet-secure doctor'", code="KEY_LOST")
-    return site.keyring.unwrap(wrapped)
+    return wrapped

@@ -20,15 +20,17 @@ from fabnet_secure.consent.state import standing
 from fabnet_secure.crypto.keyring import WrappedKey
 from fabnet_secure.crypto.signing import verify_signature
 from fabnet_secure.errors import FabnetError, IntegrityFailure
+from fabnet_secure.pipeline import holds
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.pipeline.coverage import find_consent
+from fabnet_secure.pipeline.horizon import keystore_copies
 from fabnet_secure.pipeline.plan import check_ledger, people_in_ledger, promised, spends
 from fabnet_secure.privacy.ledger import delta_spent, spent
 from fabnet_secure.privacy.plan import DPPlan
 from fabnet_secure.store import consents, decisions, erasures, keystore, ledger, models, tracks
 from fabnet_secure.store.database import Connection, read_only
 from fabnet_secure.store.log_storage import SqlLogStorage, latest_checkpoint
-from fabnet_secure.store.states import LedgerState
+from fabnet_secure.store.states import LedgerSource, LedgerState
 from fabnet_secure.types import Purpose
 
 RETAINED = (
@@ -110,12 +112,13 @@ def dp(site: Site) -> DpFacts:
     listed = tuple(
         DpEntry(
             entry_id=row.entry_id,
-            run_id=row.run_id,
+            run_id=row.run_id or "",
             state=row.state.value,
             epsilon=row.epsilon,
             delta=row.delta,
-            persons=counted[row.entry_id],
+            persons=None if row.source is LedgerSource.QUERY else counted[row.entry_id],
             created_at=row.created_at,
+            source=row.source.value,
         )
         for row in entries
     )
@@ -173,7 +176,8 @@ def erasure_of(site: Site, row: erasures.ErasureRow) -> Erasure:
         left = erasures.remaining(connection, row.consent_id)
         affected = models.models_of_consent(connection, row.consent_id)
         _, events = find_consent(connection, row.consent_id)
-    before = row.planned["rows"]
+        hold = holds.in_force(site, connection, row.consent_id)
+    before, copies = row.planned["rows"], keystore_copies(site, row.consent_id)
     return Erasure(
         erasure_id=row.erasure_id,
         consent_id=row.consent_id,
@@ -186,9 +190,9 @@ def erasure_of(site: Site, row: erasures.ErasureRow) -> Erasure:
             for store in sorted(set(before) | set(left))
         ),
         keys=_keys(site, row),
-        backups_until=None,
-        backups_note="keystore_copies",
-        retained=RETAINED,
+        backups_until=copies.until,
+        backups_note=copies.note,
+        retained=(*RETAINED, *holds.retained(hold)),
         models=tuple(
             ModelDecision(
                 model_id=model.model_id,
@@ -200,6 +204,9 @@ def erasure_of(site: Site, row: erasures.ErasureRow) -> Erasure:
             )
             for model in affected
         ),
+        backups_closed=copies.closed_at,
+        backups_period=site.settings.keys.rotation_period,
+        backups_open_before=copies.open_before,
     )
 
 
@@ -208,7 +215,7 @@ def _indicated_by(events: Sequence[ConsentEvent]) -> str:
 
 
 def _keys(site: Site, row: erasures.ErasureRow) -> tuple[KeyReadBack, ...]:
-    """Try every planned key: it is not enough that a column says it was destroyed."""
+    """Try every planned key, and any that came since: it is not enough that a column says it was destroyed."""
     with read_only(site.keystore) as connection:
         living = {key.key_id: key for key in keystore.keys_of_consent(connection, row.consent_id)}
         gone = {
@@ -216,7 +223,13 @@ def _keys(site: Site, row: erasures.ErasureRow) -> tuple[KeyReadBack, ...]:
             for stone in keystore.tombstones(connection, row.consent_id)
             if keystore.is_destroyed(connection, stone.key_id)
         }
-    return tuple(
+    known = {str(planned["key_id"]) for planned in row.planned["keys"]}
+    since = tuple(
+        KeyReadBack(key_id=key.key_id, domain=key.domain.value, destroyed_at=None, opens=_opens(site, key))
+        for key in living.values()
+        if key.key_id not in known
+    )
+    return since + tuple(
         KeyReadBack(
             key_id=str(planned["key_id"]),
             domain=str(planned["domain"]),

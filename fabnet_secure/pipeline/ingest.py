@@ -44,7 +44,20 @@ from fabnet_secure.video.live import open_live
 from fabnet_secure.video.observe import Observation, ObserveSettings, observe
 from fabnet_secure.video.reader import VideoStream, open_video
 
-__all__ = ["BoxClaim", "Chooser", "Outcome", "Source", "ingest", "ingest_each", "ingest_one", "prepare"]
+__all__ = [
+    "BoxClaim",
+    "Chooser",
+    "Outcome",
+    "Source",
+    "binding_policy",
+    "ingest",
+    "ingest_each",
+    "ingest_one",
+    "load_detector",
+    "observing",
+    "prepare",
+    "smallest_face_of",
+]
 
 Chooser = Callable[[Observation, Declared], Sequence[Assignment]]
 """Asked whose the tracks are, between reading and binding; the persons it names are subjects of the declared."""
@@ -106,7 +119,7 @@ def prepare(site: Site, *, dry_run: bool = False) -> None:
     """
     authorize_purpose(site, "ingest", Purpose.TRAIN_MODEL)
     require_memory_stays(site)
-    _observing(site)  # budgets that hold no crop are refused now, not once a video
+    observing(site)  # budgets that hold no crop are refused now, not once a video
     if not dry_run:
         sweep(site)
 
@@ -176,8 +189,8 @@ def _take_in(
             return _skipped(site, source, row, identity, dry_run=dry_run)
         if not dry_run:
             _log_start(site, job)
-        with watch_writes() as writes:
-            settings = _observing(site, _smallest_face(site, detector, stream))
+        with watch_writes(ours=site.anchor.path) as writes:
+            settings = observing(site, smallest_face_of(site, detector, stream))
             observation = observe(stream, detector, settings, progress=progress)
         try:  # from here on candidates are held
             if identity is not None and not _unchanged(site, job, identity, stream.descriptor):
@@ -267,7 +280,8 @@ def _disposed(site: Site, outcome: Outcome, identity: Identity) -> Outcome:
     return outcome if outcome.disposition in ("", "keep") else dispose(site, outcome, identity)
 
 
-def _observing(site: Site, smallest_face: float = 0.0) -> ObserveSettings:
+def observing(site: Site, smallest_face: float = 0.0) -> ObserveSettings:
+    """Return how often to look, and how much to hold, as the policy sets it."""
     table = site.settings.ingest
     return ObserveSettings(
         interval=table.detector_interval,
@@ -281,7 +295,7 @@ def _observing(site: Site, smallest_face: float = 0.0) -> ObserveSettings:
     )
 
 
-def _smallest_face(site: Site, detector: Detector, seen: VideoStream | Observation) -> float:
+def smallest_face_of(site: Site, detector: Detector, seen: VideoStream | Observation) -> float:
     """Return the longer side in pixels below which a face is dropped: what the policy asks, or the detector needs."""
     return max(site.settings.ingest.min_face_px, detector.smallest_face(seen.width, seen.height))
 
@@ -312,7 +326,8 @@ def _settle(
         prints=job.prints,
         encoder=job.encoder,
         persisted=writes.count,
-        evidence=evidence(observation, detector, site.settings.ingest.detector_interval, writes),
+        evidence=evidence(observation, detector, site.settings.ingest.detector_interval, writes)
+        | {"camera": "" if job.camera is None else job.camera.name, "site": site.settings.access.site},
     )
     with site.reading() as connection:  # for every bound track, before anything of it is encoded
         binding = standing(connection, seen.binding, declare(site, connection, job.named), seen)
@@ -341,7 +356,7 @@ def _bound(site: Site, job: _Job, observation: Observation, detector: Detector, 
         height=observation.height,
         known_camera=job.camera is not None,
     )
-    binding = bind(observation.tracks, scene, _binding_policy(site, observation, detector))
+    binding = bind(observation.tracks, scene, binding_policy(site, observation, detector))
     counted = len(binding.bound) + len(binding.dropped) + len(binding.quarantined)
     if counted != len(observation.tracks):
         detected = len(observation.tracks)
@@ -349,11 +364,12 @@ def _bound(site: Site, job: _Job, observation: Observation, detector: Detector, 
     return binding
 
 
-def _binding_policy(site: Site, observation: Observation, detector: Detector) -> BindingPolicy:
+def binding_policy(site: Site, observation: Observation, detector: Detector) -> BindingPolicy:
+    """Return how tracks are bound, as the policy sets it."""
     table = site.settings.ingest
     return BindingPolicy(
         min_track_frames=table.min_track_frames,
-        min_face_px=_smallest_face(site, detector, observation),
+        min_face_px=smallest_face_of(site, detector, observation),
         primary_track=table.primary_track,
         max_faces=table.max_faces,
         max_bystander_share=table.max_bystander_share,

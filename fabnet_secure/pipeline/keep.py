@@ -293,5 +293,6 @@ def _facts(site: Site, outcome: Outcome, evidence: Mapping[str, Json]) -> dict[s
         "drop_reasons": dict(outcome.drop_reasons),
         "policy": site.policy_sha256,
         "disposition": outcome.disposition,
-        "evidence": dict(evidence),
+        # A place's name is the site's own word and may be a person's: it stays in the row.
+        "evidence": {name: found for name, found in evidence.items() if name not in ("camera", "site")},
     }

@@ -7,8 +7,11 @@ from datetime import datetime
 
 from fabnet_secure.consent.record import State
 from fabnet_secure.consent.state import standing
+from fabnet_secure.pipeline import holds
 from fabnet_secure.pipeline.context import Site
+from fabnet_secure.pipeline.pages import census_of
 from fabnet_secure.pipeline.quarantine import sweep_held
+from fabnet_secure.pipeline.workshop import WORK, clear_leftovers
 from fabnet_secure.store import consents, erasures, keystore, tracks
 from fabnet_secure.store.database import Connection, keystore_work, read_only
 from fabnet_secure.store.wipe import checkpoint_wal
@@ -21,18 +24,28 @@ def sweep(site: Site) -> int:
     Returns:
         how many quarantined videos were let go, and tracks lost their crops or embeddings, together.
     """
+    from fabnet_secure.pipeline.carry import carry_waiting  # it withdraws, and what withdraws reports on plans
+
+    clear_leftovers(site.root, WORK)  # a backup that was killed left a snapshot, and in it what is deleted here
     held = sweep_held(site)
+    carry_waiting(site)
     now = site.clock()
     with site.reading() as connection:
-        if not tracks.list_expired(connection, now) and not _ended(site, connection, now):
+        due, ended = tracks.list_expired(connection, now), _ended(site, connection, now)
+        if not due and not ended:
+            return held
+        kept = holds.held(site, connection)
+        if {row.consent_id for row in due} | set(ended) <= set(kept):
             return held
     with site.work() as work:
-        due = tracks.list_expired(work.connection, now)
+        kept = holds.held(site, work.connection)
+        due = [row for row in tracks.list_expired(work.connection, now) if row.consent_id not in kept]
         for row in due:
             tracks.delete_tracklet(work.connection, row.track_id)
             tracks.set_status(work.connection, row.track_id, TrackStatus.EXPIRED)
-        ended = _ended(site, work.connection, now)
-        erased = sum(erasures.delete_consent_artifacts(work.connection, one)["tracks"] for one in ended)
+        ended = [one for one in _ended(site, work.connection, now) if one not in kept]
+        census = census_of(site)
+        erased = sum(erasures.delete_consent_artifacts(work.connection, census, one)["tracks"] for one in ended)
         work.log("retention.swept", facts={"tracklets": len(due), "consents": len(ended), "tracks": erased})
     _destroy_keys(site, ended, now)
     checkpoint_wal(site.engine)

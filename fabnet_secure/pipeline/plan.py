@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from fabnet_secure.audit.leaf import read_leaf
+from fabnet_secure.audit.leaf import Entry, read_leaf
 from fabnet_secure.consent.record import ConsentRecord
 from fabnet_secure.crypto.digest import sha256_bytes
 from fabnet_secure.errors import BudgetExceeded, IntegrityFailure, NoEffectiveConsent, UsageError
 from fabnet_secure.lineage import DatasetVersion, Member
+from fabnet_secure.pipeline import spending
 from fabnet_secure.pipeline.authorize import allowed, authorize_purpose, record_grant
 from fabnet_secure.pipeline.context import Site
-from fabnet_secure.pipeline.coverage import Coverage, covering
+from fabnet_secure.pipeline.coverage import covering
 from fabnet_secure.pipeline.maintain import living_tracks, sweep
+from fabnet_secure.pipeline.raise_cap import cap_of, raised
 from fabnet_secure.privacy.accountant import (
     agree,
     check_delta,
@@ -31,6 +33,7 @@ from fabnet_secure.store.database import Connection, Work
 from fabnet_secure.store.log_storage import SqlLogStorage
 from fabnet_secure.store.states import LedgerState
 from fabnet_secure.types import (
+    ConsentId,
     DatasetId,
     PlanId,
     Purpose,
@@ -126,7 +129,8 @@ def _freeze(site: Site, connection: Connection, terms: Terms) -> DatasetVersion:
             code="NOBODY_TO_TRAIN_ON",
             excluded=dict(excluded),
         )
-    over = _over_cap(connection, coverage, members, terms)
+    limits = caps(coverage.records(), raised(site, connection))
+    over = _over_cap(connection, limits, members, terms)
     excluded["budget"] += len(over)
     kept = tuple(member for member in members if member.subject_id not in over)
     _enough(kept, excluded)
@@ -158,25 +162,26 @@ def _enough(members: tuple[Member, ...], excluded: Counter[str]) -> None:
     )
 
 
-def caps(records: Iterable[ConsentRecord]) -> dict[SubjectId, float]:
+def caps(records: Iterable[ConsentRecord], raises: Mapping[ConsentId, float]) -> dict[SubjectId, float]:
     """Return the smallest ε cap promised to each person in any of these consents that covers training.
 
-    A record that names no cap promises nothing that could be spent: its cap is 0.
+    A record that names no cap promises nothing that could be spent: its cap is 0. A cap that was raised since
+    (``raise_cap.raised``) counts in place of the record's.
     """
     smallest: dict[SubjectId, float] = {}
     for record in records:
-        scope = record.scope(Purpose.TRAIN_MODEL)
-        if scope is None:
+        cap = cap_of(record, raises)
+        if cap is None:
             continue
-        cap = scope.dp_epsilon_cap or 0.0
         smallest[record.subject_id] = min(cap, smallest.get(record.subject_id, cap))
     return smallest
 
 
 def promised(site: Site, connection: Connection) -> dict[SubjectId, float]:
     """Return the cap that binds each person: of the consents in force, else of those that were."""
-    ever = caps(record for record, _ in consents.list_consents(connection))
-    return ever | caps(covering(site, connection, Purpose.TRAIN_MODEL).records())
+    raises = raised(site, connection)
+    ever = caps((record for record, _ in consents.list_consents(connection)), raises)
+    return ever | caps(covering(site, connection, Purpose.TRAIN_MODEL).records(), raises)
 
 
 def check_ledger(connection: Connection) -> None:
@@ -187,7 +192,7 @@ def check_ledger(connection: Connection) -> None:
     """
     storage = SqlLogStorage(connection)
     leaves = (read_leaf(blob) for blob in storage.read_entries(0, storage.size()))
-    logged = Counter((leaf.facts["plan"], leaf.facts["dataset"]) for leaf in leaves if leaf.act == "budget.reserved")
+    logged = Counter(_spending(leaf) for leaf in leaves if leaf.act in ("budget.reserved", spending.ACT))
     if logged - Counter(_kept(connection, row) for row in ledger.list_entries(connection)):
         raise IntegrityFailure(
             "the privacy ledger no longer holds every reservation that the log records",
@@ -196,8 +201,17 @@ def check_ledger(connection: Connection) -> None:
         )
 
 
+def _spending(leaf: Entry) -> tuple[str, str]:
+    """Return what names the ledger's entry in the log: a run's plan and dataset, or an entry's own digest."""
+    if leaf.act == spending.ACT:
+        return str(leaf.facts["entry"]), ""
+    return str(leaf.facts["plan"]), str(leaf.facts["dataset"])
+
+
 def _kept(connection: Connection, row: ledger.LedgerRow) -> tuple[str, str]:
-    """Return what a sound entry's log leaf says; ("", "") where its plan, price or people were changed."""
+    """Return what a sound entry's log leaf says; what no leaf says where its plan, price or people were changed."""
+    if row.run_id is None:
+        return spending.kept_digest(connection, row), ""
     run = ledger.get_run(connection, row.run_id)
     stored = ledger.get_plan(connection, run.plan_id) if run else None
     try:
@@ -219,8 +233,9 @@ def people_in_ledger(connection: Connection) -> set[SubjectId]:
     }
 
 
-def _over_cap(connection: Connection, coverage: Coverage, members: list[Member], terms: Terms) -> set[SubjectId]:
-    limits = caps(coverage.records())
+def _over_cap(
+    connection: Connection, limits: Mapping[SubjectId, float], members: list[Member], terms: Terms
+) -> set[SubjectId]:
     subjects = sorted({member.subject_id for member in members})
     entries = ledger.entries_of(connection, subjects)
     return {

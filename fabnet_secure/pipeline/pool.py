@@ -1,6 +1,7 @@
 """Several videos at once: worker processes that each read one video, and one parent that tells and collects.
 
-Guarantees: no frame and no pickle crosses a process boundary (JSON lines over pipes, ``worker.py``); a worker that dies
+Guarantees: no frame and no pickle crosses a process boundary (JSON lines over pipes, ``worker.py``); a key that
+somebody was asked for goes to a worker by its pipe, never by its arguments, environment or a disk; a worker that dies
 or hangs costs the one video it was reading, which is refused, and is replaced; outcomes come back in the order of the
 sources; leaving ends every worker. Each video is one transaction and a known one is skipped, so a run that was killed
 anywhere and is run again ends in the same state as one that was not. Does not guarantee which of two equal videos is
@@ -222,11 +223,18 @@ class Pool:
         child = _Child(process=process, output=output, heard=time.monotonic())
         self._children.append(child)
         self._selector.register(output, selectors.EVENT_READ, child)
-        self._tell(child, self._hello)
+        key = self._place.unlocked.remembered  # nobody is asked for a passphrase twice
+        self._tell(child, self._hello | {"unlocked": key is not None})
+        if key is not None:
+            self._write(child, key.reveal())
+            key.wipe()
+
+    def _tell(self, child: _Child, message: dict[str, Any]) -> None:
+        self._write(child, json.dumps(message).encode("ascii") + b"\n")
 
     @staticmethod
-    def _tell(child: _Child, message: dict[str, Any]) -> None:
-        rest = memoryview(json.dumps(message).encode("ascii") + b"\n")
+    def _write(child: _Child, octets: bytes) -> None:
+        rest = memoryview(octets)
         try:
             while rest and child.process.stdin is not None:
                 rest = rest[child.process.stdin.write(rest) or 0 :]
@@ -345,10 +353,14 @@ def _surroundings(place: Place) -> dict[str, str]:
     environment = dict(os.environ) | dict.fromkeys(_ONE_THREAD, "1")
     package = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package, environment.get("PYTHONPATH", ""))))
-    for name, url in (("FABNET_DATABASE_URL", place.database_url), ("FABNET_KEYSTORE_URL", place.keystore_url)):
+    for name, where in (
+        ("FABNET_DATABASE_URL", place.database_url),
+        ("FABNET_KEYSTORE_URL", place.keystore_url),
+        ("FABNET_ANCHOR", str(place.anchor.absolute()) if place.anchor else None),
+    ):
         environment.pop(name, None)
-        if url is not None:
-            environment[name] = url
+        if where is not None:
+            environment[name] = where
     return environment
 
 

@@ -5,18 +5,21 @@ named, and of each quarantined track when and where it was seen, so that whoever
 record is sealed under a random key of its own; the key is in the keystore, and destroying it destroys the record.
 
 Order against crashes: a key is stored *before* the vault commits the record, so a record is never without its key; it
-is deleted *before* the vault commits the record's destruction, so what the log calls destroyed opens no more. What a
-crash leaves is a key without a record (swept) or a record without a key (held, openable by nobody, destroyed at the
-latest at its deadline). The deadline is computed on read: past it nothing is released, even if no sweep ran.
+is deleted *before* the vault commits the record's destruction, so what the log calls destroyed opens no more; and the
+anchor is told first, so that no backup brings it back. A crash leaves a key without a record (swept) or a record
+without a key (where the anchor knows of its end, the next sweep finishes it; else it is held, openable by nobody, until
+its deadline). The deadline is computed on read: past it nothing is released, even if no sweep ran.
 
 A withdrawal destroys every record that names the consent. Does not look at videos: ``release.py`` reads the file again.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from fabnet_secure.access.decision import Grant
+from fabnet_secure.audit.anchor import DESTROYED
 from fabnet_secure.consent.append import add_duration
 from fabnet_secure.consent.state import standing
 from fabnet_secure.crypto.digest import random_bytes
@@ -28,23 +31,26 @@ from fabnet_secure.pipeline.context import Site
 from fabnet_secure.pipeline.coverage import find_consent
 from fabnet_secure.pipeline.disposition import deletes, dispose_unreleased, named
 from fabnet_secure.pipeline.held import Held, HeldTrack
+from fabnet_secure.pipeline.officer import check_officer
 from fabnet_secure.store import erasures, keystore, quarantine, tracks, videos
 from fabnet_secure.store.database import Connection, Work, keystore_work, read_only
 from fabnet_secure.store.quarantine import QuarantineRow
 from fabnet_secure.store.states import Disposition, QuarantineState
 from fabnet_secure.store.wipe import checkpoint_wal
-from fabnet_secure.types import ConsentId, TrackStatus, VideoId, is_id, rfc3339
+from fabnet_secure.types import ConsentId, KeyDomain, TrackStatus, VideoId, is_id, rfc3339
 
 __all__ = [
     "Destroyed",
     "Held",
     "HeldTrack",
     "destroy",
+    "destroy_again",
     "end_wait",
     "forget_released",
     "hold",
     "list_held",
     "open_held",
+    "reopens",
     "state_at",
     "sweep_held",
 ]
@@ -65,9 +71,10 @@ class Destroyed:
 
 def hold(site: Site, work: Work, video_id: VideoId, *, held: Held) -> None:
     """Hold a video inside the unit of work that commits its rows; its tracks are added by the caller."""
+    check_officer(site, work.connection)  # who signed for the half that is wrapped to, where it is not opened
     octets, now = random_bytes(_KEY_BYTES), site.clock()
     with keystore_work(site.keystore) as connection:
-        keystore.put_secret(connection, _secret(video_id), site.keyring.wrap_secret(_secret(video_id), octets))
+        keystore.put_secret(connection, site.keyring.wrap_secret(_secret(video_id), octets, KeyDomain.HOLD))
     key = DataKey(octets)
     sealed = seal(key, _context(video_id), held.to_bytes())
     key.wipe()
@@ -105,6 +112,9 @@ def list_held(site: Site) -> list[dict[str, Any]]:
     with site.reading() as connection:
         rows = quarantine.list_quarantine(connection)
         counts = {row.video_id: row.quarantined for row in videos.list_videos(connection)}
+    if any(row.video_id not in counts for row in rows):
+        hint = "run 'fabnet-secure doctor', then restore a backup"
+        raise IntegrityFailure("the video of a quarantine was taken out", hint=hint, code="ROWS_MISSING")
     return [
         {
             "video_id": row.video_id,
@@ -160,6 +170,7 @@ def end_wait(site: Site, work: Work, video_id: str) -> None:
         UsageError: code ``QUARANTINE_UNKNOWN``; ``QUARANTINE_OVER``: it ended otherwise meanwhile, or its time did.
     """
     row = _still_held(quarantine.get_quarantine(work.connection, VideoId(video_id)), video_id, site.clock())
+    site.anchor.append(DESTROYED, video_id=row.video_id)
     _resolve(site, work, row, QuarantineState.RELEASED, TrackStatus.DROPPED, cause="released")
 
 
@@ -188,10 +199,31 @@ def sweep_held(site: Site) -> int:
     for row in rows:
         if row.deadline <= now:
             gone += _let_go(site, row, QuarantineState.EXPIRED, TrackStatus.EXPIRED, cause="deadline")
+        elif _was_cut_off(site, row):
+            gone += _let_go(site, row, QuarantineState.DESTROYED, TrackStatus.ERASED, cause="finished")
         elif _names_a_withdrawn_consent(site, row):
             gone += _let_go(site, row, QuarantineState.DESTROYED, TrackStatus.ERASED, cause="withdrawn")
     _sweep_keys(site)
     return gone
+
+
+def destroy_again(site: Site, video_ids: Collection[str]) -> int:
+    """Destroy the records that a restored backup holds again; the anchor knows better. No file is touched."""
+    with site.reading() as connection:
+        held = quarantine.list_quarantine(connection, state=QuarantineState.HELD)
+    back = [row for row in held if row.video_id in video_ids]
+    for row in back:
+        _end(site, row, QuarantineState.DESTROYED, TrackStatus.ERASED, cause="restored")
+    return len(back)
+
+
+def reopens(site: Site, row: QuarantineRow) -> None:
+    """Open what is held and throw it away: does it still open?
+
+    Raises:
+        IntegrityFailure: its key is gone, or the record was changed.
+    """
+    _opened(site, row)
 
 
 def _let_go(site: Site, row: QuarantineRow, state: QuarantineState, status: TrackStatus, *, cause: str) -> int:
@@ -237,7 +269,7 @@ def _opened(site: Site, row: QuarantineRow) -> Held:
             hint=f"run 'fabnet-secure quarantine destroy {row.video_id} --confirm {row.video_id}'",
             code="QUARANTINE_KEY_GONE",
         )
-    key = DataKey(site.keyring.unwrap_secret(_secret(row.video_id), wrapped.wrapped))
+    key = DataKey(site.keyring.unwrap_secret(wrapped))
     try:
         return Held.from_bytes(unseal(key, _context(row.video_id), row.sealed))
     finally:
@@ -273,6 +305,7 @@ def _end(
 ) -> None:
     """Destroy a record: first its key, then (committed together) the row, its tracks' status and the entry."""
     with site.work() as work:
+        site.anchor.append(DESTROYED, video_id=row.video_id)
         with keystore_work(site.keystore) as connection:
             keystore.delete_secret(connection, _secret(row.video_id))
         _resolve(site, work, row, state, status, cause=cause)
@@ -289,6 +322,14 @@ def _resolve(
     for track in waiting:
         tracks.set_status(work.connection, track.track_id, status, None if cause == "deadline" else cause)
     work.log(f"quarantine.{state.value}", facts={"video": named(row.video_id), "tracks": len(waiting), "cause": cause})
+
+
+def _was_cut_off(site: Site, row: QuarantineRow) -> bool:
+    """Tell whether the record's destruction was begun: its key is gone, and the anchor was told."""
+    with read_only(site.keystore) as connection:
+        if keystore.get_secret(connection, _secret(row.video_id)) is not None:
+            return False
+    return any(one.video_id == row.video_id for one in site.anchor.state().destroyed)
 
 
 def _names_a_withdrawn_consent(site: Site, row: QuarantineRow) -> bool:

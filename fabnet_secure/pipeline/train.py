@@ -35,6 +35,8 @@ from fabnet_secure.pipeline.coverage import Coverage, covering
 from fabnet_secure.pipeline.embed import open_tracklet
 from fabnet_secure.pipeline.maintain import sweep
 from fabnet_secure.pipeline.plan import caps, check_ledger, plan_facts, spends
+from fabnet_secure.pipeline.raise_cap import raised
+from fabnet_secure.pipeline.spending import reserve
 from fabnet_secure.privacy.accountant import (
     agree,
     epsilon_of,
@@ -187,15 +189,14 @@ def _reserve(site: Site, made: DPPlan, dataset: DatasetVersion, grant: Grant) ->
             ended_at=None,
         )
         ledger.add_run(work.connection, row)
-        ledger.reserve(
-            work.connection,
-            entry_id=run_id,  # one reservation a run
+        reserve(
+            site,
+            work,
             run_id=run_id,
             dp_event=made.dp_event(),
             epsilon=made.epsilon,
             delta=made.delta,
             subject_ids=sorted(dataset.subjects),
-            created_at=site.clock(),
         )
         work.log("budget.reserved", facts=plan_facts(made, dataset))
         record_grant(site, work, grant, rows=made.persons)
@@ -210,7 +211,7 @@ def _admit(site: Site, connection: Connection, made: DPPlan, dataset: DatasetVer
     coverage = covering(site, connection, Purpose.TRAIN_MODEL)
     _still_fresh(dataset, coverage, tracks.count_crops(connection))
     check_ledger(connection)
-    limits = caps(coverage.records())
+    limits = caps(coverage.records(), raised(site, connection))
     entries = ledger.entries_of(connection, sorted(dataset.subjects))
     for subject in dataset.subjects:
         if not admits(spends(entries[subject]), made.epsilon, made.delta, limits[subject]):

@@ -5,9 +5,10 @@ the process boundary are JSON lines of names, ids, counts and settings, never a 
 opened anew for every video, so that keys, roles and policies are those in force when it begins; a worker whose parent
 died dies with it (Linux); asked to end, it leaves by unwinding, so that buffers are zeroed and a transaction is undone.
 
-In, one JSON object a line: first ``{"root", "key_file", "settings", "dry_run", "debug", "parent"}`` (database URLs come
-through the environment), then ``{"source": …}`` any number of times. Out: ``{"ready": true}``, ``{"progress": [stage,
-done, total]}``, ``{"outcome": …}``, and ``{"failed": …}`` for what is no single video's fault.
+In, one JSON object a line: first ``{"root", "key_file", "settings", "dry_run", "debug", "parent", "unlocked"}``
+(database URLs come through the environment); where ``unlocked`` is true, the 32 bytes of the key that the parent was
+given a passphrase or PIN for; then ``{"source": …}`` any number of times. Out: ``{"ready": true}``, ``{"progress":
+[stage, done, total]}``, ``{"outcome": …}``, and ``{"failed": …}`` for what is no single video's fault.
 """
 
 import ctypes
@@ -22,6 +23,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from fabnet_secure.config import Settings
+from fabnet_secure.crypto.keyfile import RootKey
+from fabnet_secure.crypto.provider import Unlocked
+from fabnet_secure.crypto.secret import SECRET_BYTES
 from fabnet_secure.errors import FabnetError, VaultLocked
 from fabnet_secure.logs import LOGGER, configure
 from fabnet_secure.memory import harden
@@ -91,6 +95,8 @@ def _serve(orders: BinaryIO, line: _Line, told: dict[str, Any]) -> None:
         key_file=Path(told["key_file"]),
         database_url=os.environ.get("FABNET_DATABASE_URL") or None,
         keystore_url=os.environ.get("FABNET_KEYSTORE_URL") or None,
+        unlocked=Unlocked(RootKey(orders.read(SECRET_BYTES)) if told["unlocked"] else None),
+        anchor=Path(os.environ["FABNET_ANCHOR"]) if os.environ.get("FABNET_ANCHOR") else None,
     )
     with open_site(place, settings) as site:
         detector = load_detector(site)

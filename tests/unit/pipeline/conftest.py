@@ -1,6 +1,7 @@
 """An open vault with a clock that the test moves, and short ways to fill it without any video."""
 
 import shutil
+import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,9 @@ from fabnet_secure.config import load
 from fabnet_secure.crypto.envelope import Context, seal_to
 from fabnet_secure.pipeline.applications import Application
 from fabnet_secure.pipeline.consents import add
-from fabnet_secure.pipeline.context import Place, Site, create_vault, open_site
+from fabnet_secure.pipeline.context import Place, Site, open_site
 from fabnet_secure.pipeline.coverage import find_consent, recipient
+from fabnet_secure.pipeline.create import create_vault
 from fabnet_secure.pipeline.prints import content_of
 from fabnet_secure.pipeline.quarantine import Held, HeldTrack, hold
 from fabnet_secure.pipeline.source import Source
@@ -236,3 +238,54 @@ def quarantined(room):
         return video_id
 
     return held
+
+
+@dataclass
+class Pair:
+    """Two people (alice and bob) with roles and SSH keys, and a third key (mallory's) that nobody enrolled."""
+
+    room: Room
+    keys: dict[str, Path]
+
+    def form(self, site: Site, act: str, **params) -> Path:
+        """Ask for an act; return the request's file."""
+        from fabnet_secure.pipeline.approvals import request
+
+        path = self.room.folder / f"request-{new_id()}.json"
+        path.write_bytes(request(site, act, {name: str(value) for name, value in params.items()}).to_bytes())
+        return path
+
+    def sign(self, request: Path, who: str) -> Path:
+        """Sign a request; return the approval's file."""
+        from fabnet_secure.crypto.sshsig import sign
+
+        path = request.with_name(f"{who}-{new_id()}.approval")
+        path.write_bytes(request.read_bytes() + sign(request.read_bytes(), self.keys[who]))
+        return path
+
+    def approve(self, site: Site, act: str, **params) -> list[Path]:
+        """Ask for an act and let both sign it."""
+        asked = self.form(site, act, **params)
+        return [self.sign(asked, who) for who in ("alice", "bob")]
+
+
+@pytest.fixture(scope="session")
+def ssh_keys(tmp_path_factory) -> dict[str, Path]:
+    """An SSH key each for alice, bob and mallory, as ssh-keygen makes them."""
+    folder = tmp_path_factory.mktemp("ssh")
+    for name in ("alice", "bob", "mallory"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    return {name: folder / name for name in ("alice", "bob", "mallory")}
+
+
+@pytest.fixture
+def pair(room, site, ssh_keys) -> Pair:
+    """Alice and bob, data protection officers and operators both, with enrolled keys."""
+    from fabnet_secure.pipeline.approvers import enrol
+    from fabnet_secure.pipeline.roles import set_roles
+
+    for name in ("alice", "bob"):
+        set_roles(site, name, ("dpo", "operator"))
+        enrol(site, name, ssh_keys[name].with_suffix(".pub"))
+    return Pair(room, ssh_keys)

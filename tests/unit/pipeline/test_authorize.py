@@ -1,15 +1,18 @@
 """Asking for permission: what is written down, and when."""
 
+import dataclasses
 from contextlib import suppress
 
 import pytest
 
-from fabnet_secure.access.decision import Denied, Vault
+from fabnet_secure.access.decision import Denied, PolicySet, Vault
+from fabnet_secure.config import policies_dir
 from fabnet_secure.consent.state import require
 from fabnet_secure.errors import AccessDenied
 from fabnet_secure.pipeline import (
     auditing,
     authorize,
+    clip_query,
     consents,
     embed,
     ingest,
@@ -18,6 +21,7 @@ from fabnet_secure.pipeline import (
     registers,
     report,
     roles,
+    stats,
     train,
     withdraw,
 )
@@ -29,6 +33,8 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 def _journeys(room):
+    asked = query.Asked(top=1, purpose="query_internal")
+    counted = stats.Question(count="tracks", by=None, epsilon=0.5, purpose="query_internal")
     terms = plan.Terms(epsilon=1.0, delta=0.01)
     source = ingest.Source(path=room.folder / "nowhere.mp4", consent_ids=(NOBODY,))
     return {
@@ -39,7 +45,11 @@ def _journeys(room):
         "train_plan": lambda site: plan.plan(site, terms),
         "train_run": lambda site: train.run(site, NOBODY, progress=Silent()),
         "embed": lambda site: embed.embed(site, NOBODY, progress=Silent()),
-        "query_similar": lambda site: query.similar(site, NOBODY, top=1, purpose="query_internal"),
+        "query_similar": lambda site: query.similar(site, [NOBODY], asked),
+        "query_clip": lambda site: clip_query.similar_to_clip(
+            site, source.path, consent_id=NOBODY, asked=asked, progress=Silent()
+        ),
+        "query_stats": lambda site: stats.stats(site, counted),
         "withdraw": lambda site: withdraw.withdraw(site, NOBODY, confirm=NOBODY),
         "track_list": registers.list_tracks,
         "model_read": registers.list_models,
@@ -117,6 +127,100 @@ def test_equal_consents_are_decided_once(room, site):
     assert authorize.allowed(site, "query_similar", Purpose.QUERY_INTERNAL, effective) == set(effective)
     assert authorize.allowed(site, "query_similar", Purpose.EMBED, effective) == set()
     assert room.acts(site)[before:] == ["access.denied"] * 2
+
+
+def _effective(room, site, *consents):
+    with site.reading() as connection:
+        found = {one: find_consent(connection, one) for one in consents}
+    return {
+        one: require(record, events, Purpose.QUERY_INTERNAL, site.clock()) for one, (record, events) in found.items()
+    }
+
+
+def test_a_class_has_one_verdict_with_its_count(room, site):
+    """Three alike and one other are two verdicts; each allowed one is recorded beside the act, with what it let out."""
+    alike = [room.consent(site, subject_ref=f"person {number}") for number in range(3)]
+    other = room.consent(site, subject_ref="bob", subject_category="employee")
+    effective = _effective(room, site, *alike, other)
+    before = len(room.acts(site))
+    verdicts = authorize.class_verdicts(site, "query_clip", Purpose.QUERY_INTERNAL, effective)
+    assert len(room.acts(site)) == before  # an allowance is written with the act
+    assert {frozenset(alike), frozenset({other})} == {verdict.consents for verdict in verdicts.values()}
+    assert authorize.permitted(verdicts) == {*alike, other}
+    kind = authorize.class_of(effective[other])
+    with site.work() as work:
+        authorize.record_verdicts(site, work, verdicts, rows={kind: 7})
+    rows = [row for row in room.decisions(site) if row.action == "query_clip"]
+    assert sorted(row.rows for row in rows) == [0, 7]
+    assert {(row.action, row.outcome, row.policy_id) for row in rows} == {("query_clip", "allow", "analyst-query")}
+    assert {row.policy_sha256 for row in rows} == {site.policies.sha256}
+    assert room.facts(site, "access.allowed")["consents"] in {1, 3}
+
+
+def test_a_class_that_is_denied_is_logged_with_its_count(room, site):
+    """The denial says how many consents it kept out; with it nothing is left to record beside the act."""
+    alike = [room.consent(site, subject_ref=f"person {number}") for number in range(3)]
+    effective = _effective(room, site, *alike)
+    verdicts = authorize.class_verdicts(site, "query_scores", Purpose.QUERY_INTERNAL, effective)
+    assert authorize.permitted(verdicts) == frozenset()
+    facts = room.facts(site, "access.denied")
+    assert (facts["action"], facts["consents"], facts["rows"], facts["policy"]) == ("query_scores", 3, 0, "")
+    with site.work() as work:
+        authorize.record_verdicts(site, work, verdicts)
+        work.log("test.act", facts={})
+    assert room.acts(site)[-2:] == ["access.denied", "test.act"]
+    assert authorize.class_verdicts(site, "query_scores", Purpose.QUERY_INTERNAL, {}) == {}
+
+
+def test_a_policy_that_fails_to_evaluate_denies_and_is_logged(room, site, tmp_path):
+    """Cedar would skip the faulty forbid and allow: here it is 21, and the log names the policy that failed."""
+    (tmp_path / "faulty.cedar").write_text(
+        '@id("faulty") @title("Faulty")\nforbid (principal, action, resource)\n'
+        'when { Principal::"Ada Lovelace".uid == 1 };\n',
+        "utf-8",
+    )
+    policies = PolicySet.load(policies_dir() / "access", tmp_path)
+    with pytest.raises(AccessDenied) as caught:
+        authorize.authorize(dataclasses.replace(site, policies=policies), "consent_add")
+    assert (caught.value.exit_code, caught.value.fields["policy_id"]) == (21, "")
+    assert "the policy 'faulty' did not evaluate" in caught.value.message
+    facts = room.facts(site, "access.denied")
+    assert (facts["undecided"], facts["policies"]) == (["faulty"], policies.sha256)
+    assert room.decisions(site)[-1].policy_sha256 == policies.sha256
+
+
+def test_outside_the_open_hours(room, site):
+    """The settings' hours reach the policies, in the machine's zone: closed for persons' data, open for the rest."""
+    now = site.clock().astimezone().hour
+    access = site.settings.access.model_copy(update={"open_hours": ((now + 1) % 24, now or 24)})
+    shut = dataclasses.replace(site, settings=site.settings.model_copy(update={"access": access}))
+    with pytest.raises(Denied) as caught:
+        authorize.authorize_purpose(shut, "embed", Purpose.EMBED)
+    assert caught.value.decision.policy_id == "closed-hours"
+    authorize.authorize(shut, "withdraw")
+    authorize.authorize_purpose(site, "embed", Purpose.EMBED)
+
+
+def test_a_keyring_that_cannot_sign_denies_all_the_same(room, site, monkeypatch):
+    """An auditor's denial is a denial (21), not a problem of keys; what else goes wrong with keys is told as such."""
+    from fabnet_secure.errors import KeyProblem
+
+    def refuse(code):
+        def work(_):
+            raise KeyProblem("this keyring cannot sign", code=code)
+
+        return work
+
+    auditor = dataclasses.replace(site, principal=dataclasses.replace(site.principal, roles=("auditor",)))
+    before = len(room.acts(site))
+    monkeypatch.setattr(type(site), "work", refuse("KEY_CANNOT_SIGN"))
+    with pytest.raises(AccessDenied) as caught:
+        authorize.authorize(auditor, "withdraw")
+    assert caught.value.fields["recorded"] is False
+    assert len(room.acts(site)) == before
+    monkeypatch.setattr(type(site), "work", refuse("KEY_DOMAIN"))
+    with pytest.raises(KeyProblem):
+        authorize.authorize(auditor, "withdraw")
 
 
 def test_the_log_holds_no_name_of_an_account(room, stranger):

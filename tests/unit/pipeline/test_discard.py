@@ -95,3 +95,13 @@ def test_one_written_file_refuses_the_video():
     with pytest.raises(IntegrityFailure) as caught:
         require_none(Watch(paths=["frame.png"]))
     assert caught.value.code == "FRAMES_PERSISTED"
+
+
+def test_the_anchor_may_be_written_meanwhile(tmp_path):
+    """What another act notes beside the vault is no frame; any other file is."""
+    anchor = tmp_path / "vault.anchor"
+    with watch_writes(ours=anchor) as seen:
+        anchor.write_bytes(b"line")
+        assert seen.count == 0
+        anchor.with_name("frame").write_bytes(b"x")
+    assert seen.paths == [str(tmp_path / "frame")]

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from fabnet_secure.config import load
+from fabnet_secure.crypto.keyfile import RootKey
+from fabnet_secure.crypto.provider import Unlocked
 from fabnet_secure.errors import FabnetError, StorageFailed
 from fabnet_secure.pipeline.context import Place
 from fabnet_secure.pipeline.pool import Overall, Pool, run_pool
@@ -131,7 +133,7 @@ def test_leaving_ends_every_worker(room):
 def test_what_crosses_the_pipe(outcomes, monkeypatch, site):
     """Places, settings and ids; the databases' URLs (they hold passwords) go by the environment, never on the line."""
     (done,) = outcomes("a")
-    assert json.loads(done.disposition) == ["debug", "dry_run", "key_file", "parent", "root", "settings"]
+    assert json.loads(done.disposition) == ["debug", "dry_run", "key_file", "parent", "root", "settings", "unlocked"]
     echo = (
         "import os, json, sys; hello = sys.stdin.readline(); "
         "url = os.environ.get('FABNET_DATABASE_URL', ''); "
@@ -145,6 +147,24 @@ def test_what_crosses_the_pipe(outcomes, monkeypatch, site):
             [pool.poll(0.5) for _ in range(100)]
     assert told.value.message == "postgresql://me:secret@h/d"
     assert "secret" not in told.value.hint
+
+
+def test_an_unlocked_key_crosses_by_the_pipe_alone(site):
+    """A worker reads its 32 bytes after the first line; they are in neither its arguments nor its environment."""
+    echo = (
+        "import os, json, sys; hello = json.loads(sys.stdin.buffer.readline()); key = sys.stdin.buffer.read(32); "
+        "elsewhere = repr(dict(os.environ)) + repr(open('/proc/self/cmdline', 'rb').read()) + repr(hello); "
+        "leaks = [one for one in (repr(key), key.hex()) if one in elsewhere]; "
+        "error = {'kind': 'FabnetError', 'message': key.hex(), 'hint': repr(leaks), 'code': str(hello['unlocked'])}; "
+        "print(json.dumps({'failed': error}), flush=True)"
+    )
+    root = RootKey.generate()
+    place = Place(root=Path("/r"), key_file=Path("/k"), unlocked=Unlocked(root))
+    with Pool(place, site.settings, jobs=1, overall=Overall(Silent(), 1), command=(sys.executable, "-c", echo)) as pool:
+        pool.submit(_sources("a")[0])
+        with pytest.raises(FabnetError) as told:
+            [pool.poll(0.5) for _ in range(100)]
+    assert (told.value.message, told.value.hint, told.value.code) == (root.reveal().hex(), "[]", "True")
 
 
 class _Heard(Silent):

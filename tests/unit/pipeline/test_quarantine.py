@@ -299,7 +299,7 @@ def test_a_hold_that_is_cut_off_leaves_a_key_that_is_swept(room, site, film, qua
 
 
 def test_a_destruction_that_is_cut_off_is_never_called_one(room, site, film, quarantined, monkeypatch):
-    """With the key gone and the entry not written the video is held, opens no more, and can be destroyed again."""
+    """With the key gone and the entry not written the video is held, opens no more, and the next sweep ends it."""
 
     def cut(*arguments, **named):
         raise KeyboardInterrupt
@@ -312,9 +312,28 @@ def test_a_destruction_that_is_cut_off_is_never_called_one(room, site, film, qua
     assert "quarantine.destroyed" not in room.acts(site)
     assert row_of(site, video_id).state.value == "held"
     assert refusal(open_held, site, video_id, kind=IntegrityFailure) == "QUARANTINE_KEY_GONE"
-    assert sweep_held(site) == 0
-    assert destroy(site, video_id, video_id).tracks == 2
+    assert sweep_held(site) == 1
+    assert row_of(site, video_id).state.value == "destroyed"
     assert room.acts(site).count("quarantine.destroyed") == 1
+
+
+def test_a_withdrawal_cut_off_in_a_record_s_destruction_is_finished_by_another(
+    room, site, film, quarantined, monkeypatch
+):
+    """Killed between the record's key and its row: the withdrawal run again leaves nothing held."""
+
+    def cut(*arguments, **named):
+        raise KeyboardInterrupt
+
+    consent = room.consent(site)
+    video_id = quarantined(site, [consent], film)
+    with monkeypatch.context() as patch:
+        patch.setattr(journey.quarantine, "resolve", cut)
+        with pytest.raises(KeyboardInterrupt):
+            withdraw(site, consent, confirm=consent)
+    assert secrets(site) == []
+    assert withdraw(site, consent, confirm=consent).outcome == "complete"
+    assert row_of(site, video_id).state.value == "destroyed"
 
 
 def test_a_record_without_its_key_goes_at_its_deadline(room, policy, film, quarantined):

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from fabnet_secure.config import load
+from fabnet_secure.crypto.keyfile import load_key_file
 from fabnet_secure.errors import VaultLocked
 from fabnet_secure.pipeline import worker
 from fabnet_secure.pipeline.source import Outcome, Source
@@ -36,6 +37,7 @@ def hello(room):
         "dry_run": False,
         "debug": False,
         "parent": os.getpid(),
+        "unlocked": False,
     }
 
 
@@ -63,6 +65,18 @@ def test_a_worker_ingests_and_tells(room, site, hello):
     assert outcomes[1].error.code == "SOURCE_MISSING"
     acts = [act for act in room.acts(site) if act.startswith("ingest.")]
     assert acts == ["ingest.started", "ingest.completed", "ingest.refused"]
+
+
+def test_a_key_that_was_unlocked_comes_by_the_pipe(room, site, hello):
+    """32 bytes after the first line: the worker opens the vault with them, and needs no key file; fewer are no key."""
+    key = load_key_file(room.place.key_file).reveal()
+    room.place.key_file.unlink()
+    first = json.dumps(hello | {"unlocked": True}).encode() + b"\n"
+    for given, said in ((key, {"ready": True}), (key[:31], "KEY_FORMAT"), (bytes(32), "KEY_WRONG")):
+        done = subprocess.run([sys.executable, "-c", RUN], input=first + given, capture_output=True, check=True)
+        (told,) = map(json.loads, done.stdout.splitlines())
+        assert told == said or told["failed"]["code"] == said
+        assert key.hex().encode() not in done.stdout + done.stderr
 
 
 def test_a_dry_run_stores_nothing(room, site, hello):
