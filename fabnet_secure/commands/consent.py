@@ -178,6 +178,15 @@ def _ids(recorded: "Recorded") -> dict[str, str]:
     return {"consent_id": recorded.consent_id, "subject_id": recorded.subject_id}
 
 
+def _held(listed: "Listed") -> dict[str, Any] | None:
+    from fabnet_secure.types import rfc3339
+
+    hold = listed.hold
+    if hold is None:
+        return None
+    return {"ground": str(hold.ground), "until": rfc3339(hold.until) if hold.until else None, "hold_id": hold.hold_id}
+
+
 def _fields(listed: "Listed") -> dict[str, Any]:
     from fabnet_secure.types import rfc3339
 
@@ -192,5 +201,7 @@ def _fields(listed: "Listed") -> dict[str, Any]:
         "jurisdictions": list(listed.record.jurisdictions),
         "notice_sha256": listed.record.notice.sha256,
         "dp_epsilon_caps": {str(scope.purpose): scope.dp_epsilon_cap for scope in listed.record.scopes},
+        "raised_epsilon_cap": listed.raised_cap,
+        "legal_hold": _held(listed),
         "events": [event.to_json() for event in listed.events],
     }

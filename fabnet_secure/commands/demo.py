@@ -142,6 +142,8 @@ def _withdraw(consents: list[str], tracks: list[str]) -> None:
     print(f"# the same question now finds {found} frames of that person")
     if found:
         raise FabnetError("a withdrawn person was found", code="DEMO_FAILED")
+    print("\n# a copy of both databases made before now still holds that person's keys: end their epoch")
+    _run("keys", "rekey")
 
 
 def _prove(made: dict[str, Any]) -> None:
@@ -150,6 +152,7 @@ def _prove(made: dict[str, Any]) -> None:
     for page in ("dp.en.html", "erasure.ja.html"):
         _run("report", "verify", f"reports/{page}", "--public-key", made["report_public_key"])
     _run("audit", "verify")
+    _run("audit", "witness", "--out", "witnessed.txt")
     _run("audit", "export", "log")
     _run("audit", "verify", "--export", "log", "--vkey", made["log_vkey"])
     _run("budget", "show")

@@ -23,7 +23,7 @@ def doctor(
     from fabnet_secure.config import load
     from fabnet_secure.pipeline.diagnose import diagnose
 
-    findings = diagnose(None if vault is None else place(vault, key_file), load())
+    findings = diagnose(None if vault is None else place(vault, key_file), load(vault=vault))
     out = Output(as_json=as_json)
     failed = sum(one.status == "fail" for one in findings)
     out.result("summary", {"checks": [asdict(one) for one in findings], "failed": failed})

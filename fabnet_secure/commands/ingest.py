@@ -98,7 +98,7 @@ def ingest(
     """
     from fabnet_secure.config import load
 
-    table = load().settings
+    table = load(vault=vault).settings
     seconds = _seconds(duration, table.ingest.live_max_seconds)
     found = _sources(videos or [], consent or [], manifest, camera, seat or [], seconds)
     if not table.camera and any(not (one.consent_ids or one.seats) for one in found.found):

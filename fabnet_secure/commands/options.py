@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fabnet_secure.commands.asking import asker
 from fabnet_secure.errors import KeyProblem, NoVault, UsageError
 from fabnet_secure.types import is_id
 
 if TYPE_CHECKING:
+    from fabnet_secure.crypto.provider import Protection
     from fabnet_secure.pipeline.context import Place, Site
     from fabnet_secure.pipeline.source import BoxClaim
 
@@ -35,6 +37,24 @@ KeyFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON (Lines) with a stable shape.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print ids only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Protect = Annotated[
+    str | None,
+    typer.Option(
+        "--protect",
+        help="What protects the key file: file (its mode alone), passphrase, or pkcs11.",
+        show_default=False,
+    ),
+]
+TokenModule = Annotated[
+    Path | None,
+    typer.Option(
+        "--pkcs11-module", envvar="FABNET_PKCS11_MODULE", help="The token's PKCS#11 library.", show_default=False
+    ),
+]
+TokenLabel = Annotated[str, typer.Option("--pkcs11-token", help="The token's label.", show_default=False)]
+TokenKeyLabel = Annotated[
+    str, typer.Option("--pkcs11-key", help="The label of the AES-256 key in the token; made there if there is none.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, with real counts; change nothing.")]
 
 
@@ -69,16 +89,48 @@ def place(vault: Path | None, key_file: Path | None) -> "Place":
         key_file=key_file,
         database_url=os.environ.get("FABNET_DATABASE_URL") or None,
         keystore_url=os.environ.get("FABNET_KEYSTORE_URL") or None,
+        anchor=Path(os.environ["FABNET_ANCHOR"]) if os.environ.get("FABNET_ANCHOR") else None,
+        epoch_file=Path(os.environ["FABNET_EPOCH_FILE"]) if os.environ.get("FABNET_EPOCH_FILE") else None,
+        ask=asker(),
+        module=token_module(),
     )
 
 
+def token_module() -> Path | None:
+    """Return the PKCS#11 library that the surroundings name, if they do."""
+    return Path(os.environ["FABNET_PKCS11_MODULE"]) if os.environ.get("FABNET_PKCS11_MODULE") else None
+
+
+def protection(protect: str, module: Path | None, token: str, key: str) -> "Protection":
+    """Read ``--protect`` and the options of a token.
+
+    Raises:
+        UsageError: (PROTECTION_INVALID) no such protection, or the token's options do not fit it.
+    """
+    from fabnet_secure.crypto.pkcs11 import TokenKey
+    from fabnet_secure.crypto.provider import Form, Protection
+
+    if protect not in tuple(Form):
+        hint = "one of: " + ", ".join(Form)
+        raise UsageError(f"unknown protection: {protect[:40]!r}", hint=hint, code="PROTECTION_INVALID")
+    if protect != Form.PKCS11:
+        if token:
+            hint = "--pkcs11-token goes with --protect pkcs11"
+            raise UsageError("a token is named that would not be used", hint=hint, code="PROTECTION_INVALID")
+        return Protection(form=Form(protect))
+    if module is None or not token or not key:
+        hint = "name it with --pkcs11-module (or FABNET_PKCS11_MODULE) and --pkcs11-token"
+        raise UsageError("it is not said which token protects the key", hint=hint, code="PROTECTION_INVALID")
+    return Protection(form=Form.PKCS11, token=TokenKey(module=module, token=token, label=key))
+
+
 @contextmanager
-def opened(vault: Path | None, key_file: Path | None) -> "Iterator[Site]":
-    """Open the vault with the settings in force."""
+def opened(vault: Path | None, key_file: Path | None, *, finishing: bool = False) -> "Iterator[Site]":
+    """Open the vault with the settings in force; ``finishing``: although destroyed keys live again, to destroy them."""
     from fabnet_secure.config import load
     from fabnet_secure.pipeline.context import open_site
 
-    with open_site(place(vault, key_file), load().settings) as site:
+    with open_site(place(vault, key_file), load(vault=vault).settings, finishing=finishing) as site:
         yield site
 
 

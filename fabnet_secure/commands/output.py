@@ -32,13 +32,16 @@ class Output:
     quiet: bool = False
 
     def result(self, message_type: str, fields: Mapping[str, Any], lines: Iterable[str] = ()) -> None:
-        """Print one result: the object with ``--json``, else the lines meant for people."""
+        """Print one result: the object with ``--json``, else the lines for people, who are told of a dry run."""
         if (heard := _told.get()) is not None:
             heard.append(dict(fields))
         if self.as_json:
             print_json(message_type, fields)
         elif not self.quiet:
-            for line in lines:
+            shown = list(lines)
+            if fields.get("dry_run") is True and not any("dry run" in line for line in shown):
+                shown.append("dry run: nothing changed")
+            for line in shown:
                 print(line)
 
     def ids(self, ids: Iterable[str]) -> None:

@@ -13,13 +13,16 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from fabnet_secure import __version__
 from fabnet_secure.commands import (
+    approval,
     audit,
+    backup,
     budget,
     consent,
     demo,
     doctor,
     ingest,
     init,
+    keys,
     model,
     policy,
     quarantine,
@@ -30,6 +33,7 @@ from fabnet_secure.commands import (
     track,
     train,
 )
+from fabnet_secure.commands.asking import take_from
 from fabnet_secure.commands.options import EXIT_STATUS, noun
 from fabnet_secure.commands.output import print_error
 from fabnet_secure.errors import ExitCode, FabnetError, Interrupted, StorageFailed, UsageError
@@ -59,9 +63,12 @@ def build() -> typer.Typer:
     program.add_typer(query.commands, name="query", rich_help_panel=_PIPELINE)
     program.add_typer(subject.commands, name="subject", rich_help_panel=_GOVERN)
     program.add_typer(policy.commands, name="policy", rich_help_panel=_GOVERN)
+    program.add_typer(approval.commands, name="approval", rich_help_panel=_GOVERN)
     program.add_typer(budget.commands, name="budget", rich_help_panel=_GOVERN)
+    program.add_typer(keys.commands, name="keys", rich_help_panel=_GOVERN)
     program.command("report", rich_help_panel=_GOVERN, epilog=EXIT_STATUS)(report.report)
     program.add_typer(audit.commands, name="audit", rich_help_panel=_GOVERN)
+    program.add_typer(backup.commands, name="backup", rich_help_panel=_OPERATE)
     program.add_typer(settings.commands, name="config", rich_help_panel=_OPERATE)
     program.command("doctor", rich_help_panel=_OPERATE, epilog=EXIT_STATUS)(doctor.doctor)
     program.command("demo", rich_help_panel=_OPERATE, epilog=EXIT_STATUS)(demo.demo)
@@ -129,9 +136,20 @@ def _print_version(*, wanted: bool) -> None:
 
 def _root(
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001  its callback ends the program
         bool,
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
+    passphrase_file: Annotated[
+        str | None,
+        typer.Option(
+            "--passphrase-file",
+            envvar="FABNET_PASSPHRASE_FILE",
+            metavar="FILE|-",
+            help="Where the key file's passphrase or PIN stands: the first line of a private file, or of "
+            "standard input (-). Without it a terminal is asked.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    pass
+    take_from(passphrase_file or None)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fabnet_secure.commands.options import EXIT_STATUS, AsJson, Debug, noun
+from fabnet_secure.commands.options import EXIT_STATUS, AsJson, Debug, Vault, noun
 from fabnet_secure.commands.output import Output
 
 commands = noun("Look at the settings in force.", example="fabnet-secure config show")
@@ -19,6 +19,7 @@ def _group() -> None:
 def show(
     *,
     origin: Annotated[bool, typer.Option("--origin", help="Name the file each value came from.")] = False,
+    vault: Vault = None,
     as_json: AsJson = False,
     debug: Debug = False,  # noqa: ARG001  read by program.main
 ) -> None:
@@ -28,7 +29,7 @@ def show(
     """
     from fabnet_secure.config import load
 
-    found = load()
+    found = load(vault=vault)
     values = found.settings.model_dump(mode="json")
     cameras = values.pop("camera")
     flat = {f"{section}.{key}": value for section, table in values.items() for key, value in table.items()}

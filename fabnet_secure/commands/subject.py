@@ -1,9 +1,11 @@
 """``subject``: a person's rights."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
+from fabnet_secure.commands import hold
 from fabnet_secure.commands.options import (
     EXIT_STATUS,
     AsJson,
@@ -48,7 +50,7 @@ def withdraw(
     """
     from fabnet_secure.pipeline.withdraw import withdraw as end
 
-    with opened(vault, key_file) as site:
+    with opened(vault, key_file, finishing=True) as site:
         done = end(site, consent_id, confirm=confirm, indicated_by=indicated_by, dry_run=dry_run)
     fields = {
         "outcome": done.outcome,
@@ -67,6 +69,7 @@ def withdraw(
             for key in ("keys_destroyed", "embeddings_removed", "tracklets_removed")
         ),
         *(f"model affected      {model_id}  (decide within 30 days)" for model_id in done.models_affected),
+        *([f"legal hold          keeps what is stored ({ground})"] if (ground := _held(done.certificate)) else []),
         *([f"certificate         {done.erasure_id}  ('report erasure' has it)"] if done.erasure_id else []),
     ]
     out = Output(as_json=as_json, quiet=quiet)
@@ -75,7 +78,17 @@ def withdraw(
     return ExitCode.PARTIAL if done.outcome == "partial" else ExitCode.OK
 
 
+def _held(certificate: Mapping[str, Any]) -> str:
+    """Return the ground of a legal hold that kept what was to be erased; "" where there was none."""
+    body = certificate.get("evidence", {}).get("body", {})
+    told = [item for one in body.get("facts", {}).get("erasures", []) for item in one.get("retained", [])]
+    return next((str(item["ground"]) for item in told if item["item"] == "legal_hold"), "")
+
+
 def _outcome(outcome: str, *, already: bool) -> str:
     if outcome == "dry_run":
         return "dry run: this is what would go; nothing changed"
     return f"{outcome}  (was done before; nothing changed)" if already else outcome
+
+
+hold.register(commands)

@@ -13,6 +13,7 @@ import pytest
 
 from fabnet_secure.crypto.keyfile import create_key_file
 from fabnet_secure.pipeline import context
+from fabnet_secure.store import engine
 
 
 def _told(shell, arguments, status, code, **env):
@@ -205,10 +206,10 @@ def test_another_vaults_database(shell, tmp_path):
 
 
 def test_another_vaults_keystore(shell, tmp_path):
-    """A keystore that another key file wraps: status 12."""
+    """A keystore of another vault does not fit this one's epoch file: status 30."""
     shell.json("init", "--vault", str(tmp_path / "other"), "--key-file", str(tmp_path / "other.key"))
     shutil.copy(tmp_path / "other" / "keystore.db", shell.vault / "keystore.db")
-    _told(shell, ("consent", "list"), 12, "KEY_WRONG")
+    _told(shell, ("consent", "list"), 30, "EPOCH_BROKEN")
 
 
 def test_a_database_url_that_cannot_be_read(shell):
@@ -352,22 +353,21 @@ def test_a_full_disk(shell):
     shell.json(*add)
 
 
-def test_a_disk_that_fills_inside_a_database(shell, monkeypatch):
+def test_a_disk_that_fills_inside_a_database(shell, monkeypatch, tmp_path):
     """A database that may not grow (SQLite's own limit): STORAGE_FULL, status 1, nothing kept."""
-    from sqlalchemy import event
+    prepared = engine._set_pragmas
 
-    opened = context.open_vault_database
-
-    def small(url):
-        engine = opened(url)
-
-        @event.listens_for(engine, "connect")
-        def _(connection, _record):
+    def small(connection, record):
+        prepared(connection, record)
+        if connection.execute("PRAGMA database_list").fetchone()[2].endswith("vault.db"):
             pages = connection.execute("PRAGMA page_count").fetchone()[0]
             connection.execute(f"PRAGMA max_page_count = {pages}")
 
-        return engine
-
-    monkeypatch.setattr(context, "open_vault_database", small)
-    shell.refused("subject", "withdraw", shell.named["consents"][0], "--confirm", shell.named["consents"][0],
-                  status=1, code="STORAGE_FULL")  # fmt: skip
+    long = tmp_path / "long-notice.txt"
+    long.write_text("We film you. You may withdraw.\n" * 20_000, "utf-8")
+    monkeypatch.setattr(engine, "_set_pragmas", small)
+    before = shell.rows()
+    add = ("consent", "add", "--subject-ref", "Zed", "--valid-for", "P1Y", "--purpose", "embed")
+    _told(shell, (*add, "--notice", str(long), "--evidence", str(long)), 1, "STORAGE_FULL")
+    after = shell.rows()
+    assert {table for table in before if before[table] != after[table]} <= {"data_key"}  # keys that open nothing

@@ -1,5 +1,9 @@
 """--dry-run says what would happen, with real counts, and changes nothing; the same command without it does that."""
 
+import subprocess
+
+from fabnet_secure.crypto.age import Identity
+
 PAPERS = ("--notice", "notice.txt", "--evidence", "evidence.txt")
 
 
@@ -81,3 +85,37 @@ def test_roles_are_rehearsed(shell):
     said = _rehearsed(shell, "policy", "grant", "bob", "--role", "analyst")
     assert said["roles"] == ["analyst"]
     shell.refused("policy", "revoke", os_account(), "--dry-run", status=2, code="LAST_OPERATOR")
+
+
+def test_key_acts_are_rehearsed(shell):
+    """A grant, a revocation, a renewal and an exchange of the keys: counts as the act itself then tells them."""
+    grant = ("keys", "grant", "ana", "--role", "analyst", "--key-file-out", str(shell.folder / "ana.key"))
+    assert _rehearsed(shell, *grant)["domains"] == shell.json(*grant)["domains"]
+    _rehearsed(shell, "keys", "revoke", "ana", "--rekey")
+    assert _rehearsed(shell, "keys", "rekey")["rewrapped"] == shell.json("keys", "rekey")["rewrapped"]
+    _rehearsed(shell, "keys", "reencrypt")
+    consent = shell.named["consents"][0]
+    _rehearsed(shell, "keys", "destroy", "--consent", consent, "--domain", "tracklets")
+
+
+def test_what_two_people_decide_is_rehearsed(shell):
+    """A hold, a key that approves, a request: nothing is written, in the vault or beside it."""
+    _rehearsed(shell, "subject", "hold", shell.named["consents"][0], "--ground", "legal_claim")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "key"], cwd=shell.folder, check=True)
+    shell.json("policy", "grant", "ana", "--role", "analyst")
+    _rehearsed(shell, "approval", "enrol", "ana", "--ssh-key", "key.pub")
+    out = shell.folder / "asked.json"
+    track = ("--param", f"track={shell.named['tracks'][0]}", "--param", "purpose=query_internal")
+    _rehearsed(shell, "approval", "request", "vector_export", *track, "--out", str(out))
+    assert not out.exists()
+
+
+def test_copies_that_leave_the_vault_are_rehearsed(shell):
+    """A backup and a witness's file: sizes are told, no file is made."""
+    out = shell.folder.parent / "out"
+    out.mkdir()
+    recipient = Identity.generate().recipient.text
+    said = _rehearsed(shell, "backup", "create", "--out", str(out), "--recipient", recipient)
+    assert said["bytes_estimate"]
+    _rehearsed(shell, "audit", "witness", "--out", str(out))
+    assert list(out.iterdir()) == []

@@ -270,6 +270,24 @@ def test_settings_say_where_they_come_from(shell):
     assert json.dumps(settings)
 
 
+def test_whoever_asks_does_not_set_the_limits(shell):
+    """A table of limits in ./fabnet.toml is refused by every command; in the vault's own it holds, and is shown."""
+    limits = "[query]\ndaily_budget = 7\n"
+    before = (shell.folder / "fabnet.toml").read_text("utf-8")
+    (shell.folder / "fabnet.toml").write_text(before + limits, "utf-8")
+    for command in (("consent", "list"), ("budget", "show"), ("config", "show"), ("doctor",), ("init",)):
+        said = shell.refused(*command, status=2, code="CONFIG_PLACE")
+        assert "[query]" in said["message"]
+        assert said["hint"] == f"write it into {shell.vault / 'fabnet.toml'}"
+    (shell.folder / "fabnet.toml").write_text(before, "utf-8")
+    (shell.vault / "fabnet.toml").write_text(limits, "utf-8")
+    assert shell.json("budget", "show")["answers"]["daily_budget"] == 7
+    shown = shell.json("config", "show")["settings"]["query.daily_budget"]
+    assert shown == {"value": 7, "origin": str(shell.vault / "fabnet.toml")}
+    (shell.vault / "fabnet.toml").write_text("[train]\nsteps = 3\n", "utf-8")
+    shell.refused("budget", "show", status=2, code="CONFIG_PLACE")
+
+
 def test_bad_settings_stop_every_command(shell):
     """An unknown key in fabnet.toml: status 2 with its name, whatever the command."""
     (shell.folder / "fabnet.toml").write_text("[ingest]\nface_size = 3\n", "utf-8")
