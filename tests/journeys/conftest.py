@@ -5,11 +5,13 @@ trained and everybody embedded. Parallel test processes share them through a loc
 """
 
 import fcntl
+import hashlib
 import io
 import json
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import uuid
 from collections import Counter
@@ -30,6 +32,7 @@ from fabnet_secure.commands.program import main
 from fabnet_secure.config import load
 from fabnet_secure.pipeline import context
 from fabnet_secure.pipeline.context import Place, open_site
+from fabnet_secure.pipeline.pack import pack
 from fabnet_secure.store.database import open_vault_database
 from fabnet_secure.synth.clip import write_clip
 from fabnet_secure.types import utc_now
@@ -261,6 +264,80 @@ def trained_template(tmp_path_factory, ingested_template) -> Path:
     return once(tmp_path_factory, "trained", build)
 
 
+@pytest.fixture(scope="session")
+def people(tmp_path_factory) -> Path:
+    """A folder with the SSH keys of alice and bob, who approve."""
+
+    def make(folder: Path) -> None:
+        for name in ("alice", "bob"):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+            subprocess.run(command, check=True)
+
+    return once(tmp_path_factory, "people", make)
+
+
+def approved(home: Home, people: Path, act: str, **params: object) -> list[str]:
+    """Ask for an act and let alice and bob sign it; return the options that the act takes."""
+    asked = home.folder / f"{act}.json"
+    typed = [word for name, value in params.items() for word in ("--param", f"{name}={value}")]
+    succeed("approval", "request", act, *typed, "--out", str(asked))
+    options = []
+    for name in ("alice", "bob"):
+        signed = home.folder / f"{act}-{name}.approval"
+        succeed("approval", "sign", str(asked), "--key", str(people / name), "--out", str(signed))
+        options += ["--approval", str(signed)]
+    return options
+
+
+@pytest.fixture(scope="session")
+def crowded_template(tmp_path_factory, trained_template, clips, people) -> Path:
+    """The trained site with a row in every table; ``ids.json`` names ``video``, too.
+
+    Dan withdrew, a film of two waits in quarantine, alice and bob approve, cleo's data is held and her cap raised, ana
+    holds an analyst's keyring, and every page is packed but eve's.
+    """
+
+    def build(folder: Path) -> None:
+        shutil.copytree(trained_template, folder, dirs_exist_ok=True)
+        ids = json.loads((folder / "ids.json").read_text("utf-8"))
+        home = Home(folder)
+        with home.entered():
+            for name in ("alice", "bob"):
+                succeed("policy", "grant", name, "--role", "dpo", "--role", "operator", "--role", "analyst")
+                succeed("approval", "enrol", name, "--ssh-key", f"{people / name}.pub")
+            with open_site(Place(root=home.vault, key_file=home.key), load().settings) as site:
+                pack(site)
+            for name in ("dan", "eve"):
+                added = succeed(*consent(f"{name}@example.org"))
+                ids["consents"][name], ids["subjects"][name] = added["consent_id"], added["subject_id"]
+                done = succeed("ingest", str(clips / f"{name}.mp4"), "--consent", added["consent_id"])
+                ids["tracks"][name] = done["track_ids"]
+            succeed("embed", "--model", ids["model"])
+            succeed("subject", "withdraw", ids["consents"]["dan"], "--confirm", ids["consents"]["dan"])
+            both = (word for name in ("ada", "eve") for word in ("--consent", ids["consents"][name]))
+            assert run_program("ingest", str(clips / "two.mp4"), *both).status == 3
+            (ids["video"],) = [row["video_id"] for row in run_program("quarantine", "list").objects[:-1]]
+            cleo = ids["consents"]["cleo"]
+            succeed("subject", "hold", cleo, "--ground", "legal_claim")
+            paper = folder / "raise.txt"
+            paper.write_text("signed: more, a made-up person\n", "utf-8")
+            evidence = hashlib.sha256(paper.read_bytes()).hexdigest()
+            signed = approved(home, people, "budget_raise", consent=cleo, cap=25, evidence=evidence)
+            raised = ("budget", "raise", cleo, "--cap", "25", "--evidence", paper.name, "--confirm", cleo)
+            succeed(*raised, *signed)
+            succeed("policy", "grant", "ana", "--role", "analyst")
+            succeed("keys", "grant", "ana", "--role", "analyst", "--key-file-out", "ana.key")
+        (folder / "ids.json").write_text(json.dumps(ids), "utf-8")
+
+    return once(tmp_path_factory, "crowded", build)
+
+
+@pytest.fixture
+def crowded(home, crowded_template) -> SimpleNamespace:
+    """A copy of the site with a row in every table in ``home``; its ids, and ``video``, the one in quarantine."""
+    return _moved_in(home, crowded_template)
+
+
 @pytest.fixture
 def home(tmp_path) -> Iterator[Home]:
     """A folder ready for ``init``; the program runs in it."""
@@ -314,6 +391,17 @@ def consent_of() -> Callable[..., tuple[str, ...]]:
 def clock() -> Clock:
     """The clock of ``site``."""
     return Clock()
+
+
+@pytest.fixture
+def later(monkeypatch) -> Callable[[timedelta], None]:
+    """Let every vault that this process opens from now on be opened later by a span: ``later(timedelta(days=14))``."""
+
+    def move(span: timedelta) -> None:
+        defaults = open_site.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
+        monkeypatch.setitem(defaults, "clock", lambda: utc_now() + span)
+
+    return move
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ setattr(owner, name, doomed)
 from fabnet_secure.commands.program import main
 sys.exit(main(arguments))
 """
-CONTEXT, INGEST, KEEP, WITHDRAW = (
-    f"fabnet_secure.pipeline.{name}:" for name in ("context", "ingest", "keep", "withdraw")
+CREATE, INGEST, KEEP, WITHDRAW = (
+    f"fabnet_secure.pipeline.{name}:" for name in ("create", "ingest", "keep", "withdraw")
 )
 FINISH = "fabnet_secure.store.database:Work.finish"
 COMMIT = "fabnet_secure.store.database:allow_commit"
@@ -63,12 +63,12 @@ def killed(home, python):
 @pytest.mark.parametrize(
     ("place", "when", "count"),
     [
-        (CONTEXT + "create_key_file", "after", 1),
-        (CONTEXT + "migrate", "after", 1),
-        (CONTEXT + "_first_keys", "after", 1),
+        ("fabnet_secure.crypto.provider:create_key", "after", 1),
+        (CREATE + "migrate", "after", 1),
+        (CREATE + "_first_keys", "after", 1),
         (FINISH, "after", 1),
-        (CONTEXT + "_first_rows", "after", 1),
-        (CONTEXT + "_write_card", "after", 1),
+        (CREATE + "_first_rows", "after", 1),
+        (CREATE + "_write_card", "after", 1),
     ],
 )
 def test_an_init_that_was_killed_is_finished_by_another(place, when, count, home, killed, ok, tmp_path):

@@ -106,6 +106,7 @@ def test_no_pixel_vector_or_name_is_in_any_file(home, lived, stamped, python):
     files = _files(left)
     names = {path.name for path in files}
     assert {"vault.db", "vault.db-wal", "keystore.db", "said.txt", "dp.ja.html", "checkpoint"} <= names
+    assert {"vault.anchor", "vault.epoch"} <= names  # what the program keeps beside the vault is searched, too
     assert (left.vault / "vault.db-wal").stat().st_size > 100_000
     for kind, some in needles.items():
         assert _search(files, some) == [], kind
@@ -127,7 +128,7 @@ def test_no_pixel_vector_or_name_is_in_any_file(home, lived, stamped, python):
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_an_ingest_opens_nothing_for_writing_outside_the_vault(jobs, home, ingested, clips, python, tmp_path):
-    """The system's own record of every file opened for writing, by any library or worker: the vault, nothing else."""
+    """The system's own record of every file opened for writing, by any library or worker: the vault and its anchor."""
     trace = tmp_path / "trace.txt"
     calls = (
         "open,openat,openat2,creat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,mknod,mknodat,memfd_create"
@@ -155,6 +156,17 @@ def test_an_ingest_opens_nothing_for_writing_outside_the_vault(jobs, home, inges
     written = _written(trace.read_text("utf-8"), home.folder)
     assert home.vault / "vault.db" in written  # the trace sees what is written
     outside = {path for path in written if not path.is_relative_to(home.vault)}
+    anchor = home.vault.with_name("vault.anchor")
+    assert anchor in outside
+    outside -= {anchor}  # by its exact path: lines about the log's head, and nothing of a person
+    lines = [json.loads(line) for line in anchor.read_text("utf-8").splitlines()]
+    assert {line["kind"] for line in lines} == {"begun", "head"}
+    held = [set(line) for line in lines[1:]]
+    assert all(names <= {"kind", "at", "checkpoint", "spent"} for names in held)
+    notes = [line["checkpoint"].splitlines() for line in lines[1:]]
+    origin = json.loads((home.vault / "vault.json").read_text("utf-8"))["log_origin"]
+    assert all(note[0] == origin and note[1].isdigit() and len(note[2]) == 44 for note in notes)  # size, root
+    assert all(note[3] == "" and note[4].startswith(f"— {origin} ") and len(note) == 5 for note in notes)
     assert {path for path in outside if not path.is_relative_to("/dev") and not path.is_relative_to("/proc")} == set()
     assert {path.name for path in written if path.is_relative_to(home.vault)} <= {
         *("vault.db", "vault.db-wal", "vault.db-shm"),

@@ -8,7 +8,6 @@ import pytest
 from fabnet_secure.config import load
 from fabnet_secure.pipeline.context import Place, open_site
 from fabnet_secure.pipeline.maintain import sweep
-from fabnet_secure.types import utc_now
 
 FORTNIGHT = timedelta(days=14)
 
@@ -26,10 +25,9 @@ def waiting(home, ok, program, consent_of, clips):
     return film, consents, video
 
 
-def _swept(home, *, after):
-    """Open the site as it will be after a while, and sweep it."""
-    place = Place(root=home.vault, key_file=home.key)
-    with open_site(place, load().settings, clock=lambda: utc_now() + after) as site:
+def _swept(home):
+    """Open the site and sweep it."""
+    with open_site(Place(root=home.vault, key_file=home.key), load().settings) as site:
         return sweep(site)
 
 
@@ -108,13 +106,15 @@ def test_destroyed_by_hand(home, waiting, program, ok):
 
 
 @pytest.mark.parametrize("policy", ["keep", "delete"])
-def test_at_its_deadline_it_is_destroyed(home, waiting, program, policy):
+def test_at_its_deadline_it_is_destroyed(home, waiting, program, policy, later):
     """Not before; and under 'delete' its file goes with it, which is never deleted while it waits."""
     film, _, video = waiting
     home.settle(ingest=f'source_disposition = "{policy}"')
-    assert _swept(home, after=FORTNIGHT - timedelta(minutes=5)) == 0
+    later(FORTNIGHT - timedelta(minutes=5))
+    assert _swept(home) == 0
     assert (_states(program), film.exists()) == (["held"], True)
-    assert _swept(home, after=FORTNIGHT) == 1
+    later(FORTNIGHT)
+    assert _swept(home) == 1
     assert (_states(program), film.exists()) == (["expired"], policy == "keep")
     assert home.rows("SELECT disposition FROM video") == [("keep" if policy == "keep" else "deleted",)]
     assert program("quarantine", "destroy", video, "--confirm", video).status == 2

@@ -6,7 +6,7 @@ import pytest
 
 from fabnet_secure.errors import NoEffectiveConsent
 from fabnet_secure.fabnet import train as trainer
-from fabnet_secure.pipeline import embed, ingest, keep, query, train, withdraw
+from fabnet_secure.pipeline import embed, ingest, keep, nearest, train, withdraw
 from fabnet_secure.progress import Silent
 
 QUESTION = ("--top", "40", "--purpose", "query_internal")
@@ -133,20 +133,20 @@ def test_when_everybody_withdraws_training_stops(ingested, home, site, leave):
     assert home.rows("SELECT state FROM ledger_entry") == [("reserved",)]
 
 
-@pytest.mark.parametrize(("moment", "reading"), [("_open", True), ("rank", False)])
+@pytest.mark.parametrize(("moment", "reading"), [("unlock", True), ("nearest_many", False)])
 def test_a_withdrawal_during_a_query_takes_the_rows_out(moment, reading, trained, ok, meanwhile, leave):
     """Whether the pages were opened already or not: the answer names nobody who has left."""
-    meanwhile(query, moment, lambda: leave(trained.consents["ben"], beside_reader=reading))
+    meanwhile(nearest, moment, lambda: leave(trained.consents["ben"], beside_reader=reading))
     answer = ok("query", "similar", "--track", trained.tracks["ada"][0], *QUESTION)
     found = {one["track_id"] for one in answer["results"]}
     assert found == {trained.tracks["ada"][1], trained.tracks["cleo"][0]}
     assert [one["rank"] for one in answer["results"]] == list(range(1, 17))
 
 
-@pytest.mark.parametrize(("moment", "reading"), [("_open", True), ("rank", False)])
+@pytest.mark.parametrize(("moment", "reading"), [("unlock", True), ("nearest_many", False)])
 def test_a_query_by_somebody_who_withdraws_meanwhile_is_refused(moment, reading, trained, program, meanwhile, leave):
     """The person searched by is asked again at the end; no results leave."""
-    meanwhile(query, moment, lambda: leave(trained.consents["ada"], beside_reader=reading))
+    meanwhile(nearest, moment, lambda: leave(trained.consents["ada"], beside_reader=reading))
     said = program("query", "similar", "--track", trained.tracks["ada"][0], *QUESTION)
     assert (said.status, said.last["code"]) == (20, "CONSENT_WITHDRAWN")
     assert "results" not in said.out

@@ -19,7 +19,7 @@ box = [0.5, 0.0, 0.5, 1.0]
 """
 EVIDENCE = {
     "passes", "core_dumps", "traceable", "buffers_locked", "swap", "sqlite_temp", "writes_seen", "frames_detected",
-    "detector",
+    "detector", "camera", "site",
 }  # fmt: skip
 
 
@@ -113,6 +113,7 @@ def test_the_evidence_of_discard_stands_beside_each_video(home, desk, clips, ok)
     assert (told["core_dumps"], told["traceable"], told["sqlite_temp"]) == ("off", False, "memory")
     assert told["detector"] == {"name": "yunet-2023mar-int8bq", "interval": 1, "factor": 2, "smallest_face_px": 48}
     assert told["frames_detected"] == 24
+    assert (told["camera"], told["site"]) == ("desk", "")
 
 
 def test_candidates_are_zeroed_when_the_file_vanishes(home, desk, clips, program, meanwhile, monkeypatch):

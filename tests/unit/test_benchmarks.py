@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from benchmarks import against_deface, clips, harness, memory_child, metrics, speed, stages
+from benchmarks import against_deface, clips, harness, log, memory_child, metrics, speed, stages
 from benchmarks.__main__ import main, measure
 from benchmarks.harness import Goal, Result, SkippedError
 
@@ -24,6 +24,16 @@ NAMES = [
     "ingest_growth",
     "ingest_memory",
     "ingest_memory_hour",
+    "log_batch_per_s",
+    "log_commit_vs_fsync",
+    "log_check_million_s",
+    "log_proof_ms",
+    "unlock_vs_plain_sqlite",
+    "query_warm_vs_faiss_flat",
+    "query_cold_vs_faiss_sqfp16",
+    "batch64_vs_faiss_flat",
+    "withdraw_ms",
+    "search_growth",
 ]
 
 
@@ -196,3 +206,17 @@ def test_memory_is_read_at_a_tenth_and_at_the_end(monkeypatch):
         gauge.advance("detect", done, 1000)
     gauge.advance("videos", 1, 1)
     assert (gauge.at_10, gauge.at_100) == (10.0, 30.0)
+
+
+def test_the_log_s_metrics_measure_a_log(shelf, monkeypatch):
+    """Each appends to, or checks, a log of its own; with few entries they end at once."""
+    monkeypatch.setattr(log, "BATCH", 3)
+    monkeypatch.setattr(log, "MILLION", 300)
+    monkeypatch.setattr(log, "PROOF_ENTRIES", 600)
+    monkeypatch.setattr(log, "interleaved", lambda *sides, **_: tuple(side(0) for side in sides))
+    made = {
+        metric.__name__: metric(shelf).to_json(metric.__name__)
+        for metric in (log.log_batch_per_s, log.log_commit_vs_fsync, log.log_check_million_s, log.log_proof_ms)
+    }
+    assert all(one["value"] > 0 and one["ratio"] > 0 for one in made.values())
+    assert (made["log_batch_per_s"]["batch"], made["log_check_million_s"]["entries"]) == (3, 300)

@@ -11,7 +11,8 @@ from fabnet_secure.config import load
 from fabnet_secure.pipeline.applications import Application
 from fabnet_secure.pipeline.auditing import check
 from fabnet_secure.pipeline.consents import add
-from fabnet_secure.pipeline.context import Place, create_vault, open_site
+from fabnet_secure.pipeline.context import Place, open_site
+from fabnet_secure.pipeline.create import create_vault
 from fabnet_secure.pipeline.embed import open_tracklet
 from fabnet_secure.pipeline.quarantine import open_held
 from fabnet_secure.pipeline.withdraw import withdraw
