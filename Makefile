@@ -42,8 +42,8 @@ layers: $(READY) ## import-linter: the floors of the house
 check: ## What CI runs: lint, types, layers, demo, tests
 	bash .ci/run
 
-bench: $(READY) ## One JSON line a metric: make bench, make bench METRIC=name
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks $(METRIC)
+bench: $(READY) ## One JSON line a metric: make bench, make bench METRIC=name [FULL=1]
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks $(METRIC) $(if $(FULL),--full)
 
 docs: $(READY) ## Write docs/cli.md from the program itself
 	$(BIN)/python -m fabnet_secure.commands.reference > docs/.cli.md && mv docs/.cli.md docs/cli.md

@@ -24,9 +24,10 @@ _BITRATE = "1M"
 
 @dataclass(slots=True)
 class Shelf:
-    """The run's folder of clips; each is made when it is first asked for."""
+    """The run's folder of clips; each is made when it is first asked for. ``full``: at the goal's full size."""
 
     folder: Path
+    full: bool = False
     _made: dict[str, Path] = field(default_factory=dict)
     _copies: int = 0
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from fabnet_secure.config import load
 from fabnet_secure.pipeline.applications import Application
 from fabnet_secure.pipeline.consents import add
-from fabnet_secure.pipeline.context import Place, Site, create_vault, open_site
+from fabnet_secure.pipeline.context import Place, Site, open_site
+from fabnet_secure.pipeline.create import create_vault
 from fabnet_secure.pipeline.ingest import ingest
 from fabnet_secure.pipeline.source import Outcome, Source
 from fabnet_secure.progress import Progress, Silent
@@ -32,7 +33,7 @@ class Home:
     @contextmanager
     def opened(self) -> Iterator[Site]:
         """Open the vault under the settings in the folder."""
-        with open_site(self.place, load([self.folder / "fabnet.toml"]).settings) as site:
+        with open_site(self.place, load([self.folder / "fabnet.toml"], vault=self.place.root).settings) as site:
             yield site
 
 
