@@ -188,11 +188,7 @@ class PolicySet:
         """Answer ``request``; everything but a clean Allow is a denial, whatever went wrong."""
         try:
             answer = self._ask(request, self._loaded.policies)
-        except (
-            ValueError,
-            TypeError,
-            OverflowError,
-        ) as error:  # no well-formed question: an unknown role…
+        except (ValueError, TypeError, OverflowError) as error:  # no well-formed question: an unknown role…
             return self._denial(request, None, (str(error),))
         deciding = min(self._named(answer), key=_rank, default=None)
         errors = tuple(str(error) for error in answer.diagnostics.errors)

@@ -2,9 +2,9 @@
 
 A text of one JSON object a line, only ever appended to. Guarantees that a text is read whole or refused: only a last
 line without its line end, which a crash leaves, is passed over. Says which head the log had reached, which consents
-were withdrawn (with the keys destroyed), which privacy budget was spent, which approvals were used, which quarantined
-records were destroyed, and the latest time seen. Does not sign its lines: it catches databases put back, by mistake or
-by somebody who reaches only them; whoever can rewrite the anchor too is caught by a witness
+were withdrawn, which keys were destroyed and grants ended, which privacy budget was spent, which approvals were used,
+which quarantined records were destroyed, and the latest time seen. Does not sign its lines: it catches databases put
+back, by mistake or by somebody who reaches only them; whoever can rewrite the anchor too is caught by a witness
 (:mod:`fabnet_secure.audit.witness`). Reads and writes no file: ``anchor_file`` does.
 """
 
@@ -46,7 +46,13 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawn:
-    """A withdrawal that was begun: the consent, and the data keys that were to be destroyed with it."""
+    """What ended for good, or was about to: a withdrawal with its keys, or keys alone, or the grant of a keyring.
+
+    Attributes:
+        consent_id: the consent that was withdrawn; "" where keys or grants alone ended.
+        key_ids: the data keys that were to be destroyed, and the grants that ended (``pipeline/ended.py``).
+        at: when.
+    """
 
     consent_id: str
     key_ids: tuple[str, ...]

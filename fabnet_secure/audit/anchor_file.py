@@ -8,7 +8,7 @@ heads behind, never wrong. Old heads are dropped when the file has grown by 1 Mi
 
 import fcntl
 import os
-import tempfile
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from fabnet_secure.audit.anchor import (
     fold,
     parse,
 )
+from fabnet_secure.audit.whole_file import put
 from fabnet_secure.errors import IntegrityFailure, StorageFailed
 from fabnet_secure.types import Clock, Json, canonical_json
 
@@ -62,7 +63,7 @@ class Anchor:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _put(path, build(BEGUN, clock(), vault_id=vault_id, format=FORMAT), replace=False)
+            put(path, build(BEGUN, clock(), vault_id=vault_id, format=FORMAT), replace=False)
         except OSError as error:
             raise _not_written(error) from error
         return cls(path, vault_id, clock)
@@ -142,7 +143,7 @@ class Anchor:
         if kind == SPENT:
             self._spent.append(str(fields["entry_id"]))
         elif kind == HEAD:
-            self._spent = self._found = []
+            self._spent, self._found = [], []
             self._size = max(self._size, int(str(fields["checkpoint"]).split("\n", 2)[1]))
         self._latest = max(at, self._latest)
 
@@ -175,14 +176,20 @@ class Anchor:
             raise missing(self.path) from error
 
     def _compact(self, descriptor: int, size: int) -> None:
-        """Write the file anew without old heads, once it has grown by 1 MiB since the last time."""
+        """Write the file anew without old heads, once it has grown by 1 MiB since the last time; as shared as it was.
+
+        An account of the vault's group that may not write beside the vault leaves it to one that may.
+        """
+        if not os.access(self.path.parent, os.W_OK):
+            return
         first = os.pread(descriptor, 4096, 0).split(b"\n", 1)[0]
         if size <= int(parse(first + b"\n")[0].get("bytes", 0)) + GROWTH:
             return
         lines = compact(parse(os.pread(descriptor, size, 0)))
         body = b"".join(canonical_json(line) + b"\n" for line in lines[1:])
         start = canonical_json({**lines[0], "bytes": len(body)}) + b"\n"
-        _put(self.path, start + body, replace=True)
+        held = os.fstat(descriptor)
+        put(self.path, start + body, replace=True, mode=stat.S_IMODE(held.st_mode), group=held.st_gid)
 
 
 def missing(path: Path) -> IntegrityFailure:
@@ -211,27 +218,6 @@ def _mend(descriptor: int) -> int:
 def _write(descriptor: int, line: bytes) -> None:
     while line:
         line = line[os.write(descriptor, line) :]
-
-
-def _put(path: Path, content: bytes, *, replace: bool) -> None:
-    """Write a file whole: beside its place, flushed, then named; without ``replace`` never over another."""
-    descriptor, name = tempfile.mkstemp(prefix=".anchor-", dir=path.parent)  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            os.replace(name, path)  # noqa: PTH105  both names stay as they are
-        else:
-            os.link(name, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def _not_written(error: OSError) -> StorageFailed:

@@ -9,7 +9,6 @@ witness protects from whoever cannot reach it: keep it off the vault's host.
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from fabnet_secure.audit.checkpoint import Checkpoint, Verify, open_checkpoint
 from fabnet_secure.audit.cosign import CosignKey, cosign
 from fabnet_secure.audit.log import LogReader, consistency_at, root_at
 from fabnet_secure.audit.merkle import verify_consistency
+from fabnet_secure.audit.whole_file import put
 from fabnet_secure.errors import IntegrityFailure, StorageFailed
 
 LATEST: Final = "latest"
@@ -94,13 +94,18 @@ def check_continues(storage: LogReader, note: str, vkey: str, verify: Verify) ->
         proof=consistency_at(storage, old.size),
     )
     if not continues:
-        raise IntegrityFailure(
-            f"the log of {size} entries is not a continuation of the {old.size} that the witness remembers: an older "
-            "or another copy of the database was put in its place",
-            hint="put the newest databases back, or use 'fabnet-secure backup restore'; keep both copies",
-            code="ROLLED_BACK",
-        )
+        raise rolled_back(size, old.size, "witness")
     return old
+
+
+def rolled_back(size: int, remembered: int, where: str) -> IntegrityFailure:
+    """Return the failure, code ``ROLLED_BACK``, for a log that ``where`` ("witness", "anchor") remembers otherwise."""
+    return IntegrityFailure(
+        f"the log of {size} entries is not a continuation of the {remembered} that the {where} remembers: "
+        "an older or another copy of the database was put in its place",
+        hint="put the newest databases back, or use 'fabnet-secure backup restore'; keep both copies",
+        code="ROLLED_BACK",
+    )
 
 
 def remember(
@@ -128,7 +133,7 @@ def remember(
     paths = [memory] if memory == out else [out / f"checkpoint-{head.size}", memory]
     try:
         for path in paths:
-            _replace(path, cosigned.encode("utf-8"))
+            put(path, cosigned.encode("utf-8"), replace=True, mode=0o644)  # a checkpoint is public
     except OSError as error:
         raise StorageFailed(
             f"the checkpoint could not be written: {error.strerror}",
@@ -136,22 +141,3 @@ def remember(
             code="WITNESS_NOT_WRITTEN",
         ) from error
     return Witnessed(size=head.size, root=head.root, before=before, note=cosigned, paths=paths)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file in one step: beside its place, flushed, then renamed."""
-    descriptor, name = tempfile.mkstemp(prefix=".witness-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # a checkpoint is public
-        Path(name).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        Path(name).unlink(missing_ok=True)

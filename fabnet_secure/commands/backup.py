@@ -39,7 +39,11 @@ IdentityFile = Annotated[
 Into = Annotated[Path, typer.Option("--into", help="A new or empty directory.", show_default=False, metavar="DIR")]
 DatabaseUrl = Annotated[
     str | None,
-    typer.Option("--database-url", help="An empty PostgreSQL database for the vault; else SQLite.", show_default=False),
+    typer.Option(
+        "--database-url",
+        help="An empty PostgreSQL database for the vault; else FABNET_DATABASE_URL, else SQLite.",
+        show_default=False,
+    ),
 ]
 AnchorFile = Annotated[
     Path | None,

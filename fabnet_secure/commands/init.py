@@ -50,7 +50,7 @@ def init(
     chosen = protection(protect or "file", pkcs11_module, pkcs11_token, pkcs11_key)
     if protect:
         _refuse_other(where, chosen)
-    cut_off = (where.root / ".creating").exists()  # of an init that create_vault has to finish first
+    cut_off = where.creating.exists()  # of an init that create_vault has to finish first
     migrated = where.card.exists() and not cut_off and upgrade(where, settings)
     made = create_vault(where, settings, protection=chosen)
     out = Output(as_json=as_json, quiet=quiet)

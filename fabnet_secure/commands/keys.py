@@ -144,18 +144,18 @@ def list_keyrings(
 
     with opened(vault, key_file) as site:
         found = overview(site)
+    epochs = [_epoch(epoch) for epoch in found.epochs]
     if as_json:
         for held in found.holders:
             print_json("keyring", _holder(held.holder) | {"proven": held.proven})
-        for epoch in found.epochs:
-            print_json("epoch", _epoch(epoch))
+        for epoch in epochs:
+            print_json("epoch", epoch)
         summary = {"keyrings": len(found.holders), "due_at": rfc3339(found.due_at), "period": found.rotation_period}
         print_json("summary", summary)
     out = Output(as_json=as_json, quiet=quiet)
     out.ids(held.holder.name for held in found.holders)
     rows = [(one.holder.name, _state(one), one.holder.roles, one.holder.domains) for one in found.holders]
     out.table(("account", "keyring", "roles", "domains"), rows)
-    epochs = [_epoch(epoch) for epoch in found.epochs]
     shown = [(one["epoch"], day(one["created_at"]), day(one["destroyed_at"])) for one in epochs]
     out.table(("epoch", "since", "destroyed"), shown)
     out.say(f"The next 'keys rekey' is due on {found.due_at:%Y-%m-%d} (every {found.rotation_period}).")

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Final, NoReturn, final
 import pyrage
 from pyrage import x25519
 
+from fabnet_secure.crypto.files import read_checked
 from fabnet_secure.errors import IntegrityFailure, KeyProblem, UsageError
 
 _LONGEST: Final = 65_536
@@ -106,21 +107,13 @@ def load_identities(path: Path) -> tuple[Identity, ...]:
             may read it, or it is another account's; (IDENTITY_FORMAT) it holds anything else, or no key.
     """
     try:
-        # Non-blocking, so that a FIFO at this path cannot make the program wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        content = read_checked(path, lambda status: _check_guarded(path, status), _LONGEST)
     except FileNotFoundError:
         raise KeyProblem(
             f"no identity file at {path}", hint="give the age secret key's file: --identity", code="IDENTITY_MISSING"
         ) from None
     except OSError as error:
         raise _not_readable(path, error) from error
-    try:
-        _check_guarded(path, os.fstat(descriptor))
-        content = os.read(descriptor, _LONGEST)
-    except OSError as error:
-        raise _not_readable(path, error) from error
-    finally:
-        os.close(descriptor)
     return _parse_identities(path, content)
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Final, final
 
 from fabnet_secure.crypto import aead
+from fabnet_secure.crypto.files import read_checked, sync_directory
 from fabnet_secure.crypto.secret import Secret
 from fabnet_secure.errors import IntegrityFailure, KeyProblem
 
 _FIRST_LINE: Final = b"FABNET-SECURE-EPOCH-1"
-_LONGEST: Final = 4096
 _MAGIC: Final = b"FSG1"
 
 
@@ -104,19 +104,11 @@ def prepare_gate(path: Path, epoch: int) -> Gate:
         KeyProblem: (GATE_NOT_WRITTEN) the file cannot be written; (GATE_LINKED, GATE_MODE) as :func:`check_gate`.
     """
     check_gate(path)
-    gate, target = Gate.generate(), _next(path)
-    temporary = target.with_name(target.name + ".part")
+    gate = Gate.generate()
     try:
-        for leftover in (temporary, target):
-            _destroy(leftover)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            _share_as(path, file.fileno())
-            file.write(_FIRST_LINE + b"\n%d\n" % epoch + base64.b64encode(gate.reveal()) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(target)
-        _sync_directory(path.parent)
+        _destroy(_next(path))
+        content = _FIRST_LINE + b"\n%d\n" % epoch + base64.b64encode(gate.reveal()) + b"\n"
+        _write(_part(path), content, _next(path), shared_as=path)
     except OSError as error:
         raise _not_written(path, error) from error
     return gate
@@ -141,8 +133,8 @@ def settle_gate(path: Path, epoch: int) -> tuple[int, ...]:
             _next(path).rename(path)
         else:
             _destroy(_next(path))
-        _destroy(_next(path).with_name(_next(path).name + ".part"))
-        _sync_directory(path.parent)
+        _destroy(_part(path))
+        sync_directory(path.parent)
     except OSError as error:
         raise _not_written(path, error) from error
     return closed
@@ -154,21 +146,13 @@ def copy_gate(source: Path, place: Path) -> None:
     Raises:
         KeyProblem: (GATE_NOT_WRITTEN, GATE_UNREADABLE).
     """
-    temporary = _next(place).with_name(_next(place).name + ".part")
     try:
         content = source.read_bytes()
     except OSError as error:
         raise _unreadable(source, error) from error
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _destroy(temporary)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(place)
-        _sync_directory(place.parent)
+        _write(_part(place), content, place)
     except OSError as error:
         raise _not_written(place, error) from error
 
@@ -180,7 +164,7 @@ def destroy_gates(path: Path) -> None:
         KeyProblem: (GATE_NOT_WRITTEN).
     """
     try:
-        for one in (path, _next(path), _next(path).with_name(_next(path).name + ".part")):
+        for one in (path, _next(path), _part(path)):
             _destroy(one)
     except OSError as error:
         raise _not_written(path, error) from error
@@ -199,28 +183,18 @@ def _next(path: Path) -> Path:
     return path.with_name(path.name + ".next")
 
 
+def _part(path: Path) -> Path:
+    """Return where an epoch file is written before it has its name."""
+    return path.with_name(path.name + ".next.part")
+
+
 def _read(path: Path) -> tuple[int, Gate] | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        content = read_checked(path, lambda status: _check_guarded(path, status))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _unreadable(path, error) from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _no_gate(path)
-        if status.st_mode & 0o007:
-            raise KeyProblem(
-                f"the epoch file {path} is open to everybody: it may have been copied",
-                hint=f"run 'chmod o= {path}', then 'fabnet-secure keys rekey'",
-                code="GATE_MODE",
-            )
-        content = os.read(descriptor, _LONGEST)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    finally:
-        os.close(descriptor)
     return None if not content.strip(b"\0") else _parse(path, content)
 
 
@@ -232,6 +206,31 @@ def _parse(path: Path, content: bytes) -> tuple[int, Gate]:
         return int(lines[1]), Gate(base64.b64decode(lines[2], validate=True))
     except (binascii.Error, KeyProblem, ValueError) as error:
         raise _no_gate(path) from error
+
+
+def _check_guarded(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise _no_gate(path)
+    if status.st_mode & 0o007:
+        raise KeyProblem(
+            f"the epoch file {path} is open to everybody: it may have been copied",
+            hint=f"run 'chmod o= {path}', then 'fabnet-secure keys rekey'",
+            code="GATE_MODE",
+        )
+
+
+def _write(temporary: Path, content: bytes, place: Path, *, shared_as: Path | None = None) -> None:
+    """Write a file of mode 0600 and give it its name when it is whole; ``shared_as``: whose group may read it too."""
+    _destroy(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        if shared_as is not None:
+            _share_as(shared_as, file.fileno())
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(place)
+    sync_directory(place.parent)
 
 
 def _share_as(path: Path, descriptor: int) -> None:
@@ -257,14 +256,6 @@ def _overwrite(path: Path) -> None:
 def _destroy(path: Path) -> None:
     _overwrite(path)
     path.unlink(missing_ok=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _no_gate(path: Path) -> KeyProblem:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from fabnet_secure.crypto.envelope import Opener
+from fabnet_secure.crypto.files import read_checked, sync_directory
 from fabnet_secure.errors import FabnetError, KeyProblem
 from fabnet_secure.types import canonical_json
 
@@ -140,20 +141,12 @@ def read_guarded(path: Path, *, kind: str = "key") -> bytes:
             codes begin with that.
     """
     try:
-        # Non-blocking, so that a FIFO at this path cannot make the program wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return read_checked(path, lambda status: _check_guarded(path, kind, status), _LONGEST)
     except FileNotFoundError as error:
         hint = f"give its path with --{kind}-file or FABNET_{kind.upper()}_FILE"
         raise KeyProblem(f"no {kind} file at {path}", hint=hint, code=f"{kind.upper()}_MISSING") from error
     except OSError as error:
         raise _not_readable(path, kind, error) from error
-    try:
-        _check_guarded(path, kind, os.fstat(descriptor))
-        return os.read(descriptor, _LONGEST)
-    except OSError as error:
-        raise _not_readable(path, kind, error) from error
-    finally:
-        os.close(descriptor)
 
 
 def refuse_existing(path: Path) -> None:
@@ -179,7 +172,7 @@ def write_new(path: Path, content: bytes) -> None:
         with _temporary(path, content) as temporary:
             os.link(temporary, path, follow_symlinks=False)  # never over anything, and never half
             linked = True
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     except FileExistsError as error:
         raise _exists(path) from error
     except OSError as error:
@@ -213,7 +206,7 @@ def replace_content(path: Path, old: bytes, new: bytes) -> None:
             raise KeyProblem(f"the key file {path} has a second name (hard link)", hint=hint, code="KEY_LINKED")
         with _temporary(path, new) as temporary:
             temporary.replace(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
         os.pwrite(descriptor, os.urandom(len(old)), 0)
         os.fsync(descriptor)
     except OSError as error:
@@ -287,15 +280,6 @@ def _check_guarded(path: Path, kind: str, status: os.stat_result) -> None:
             hint=f"run 'chmod 600 {path}', and ask who may have read it",
             code=f"{code}_MODE",
         )
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the new name itself durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _exists(path: Path) -> KeyProblem:

@@ -124,14 +124,6 @@ class Keyring:
         public = {domain: key.public for domain, key in keys.items()}
         return cls({(number, domain): key for domain, key in keys.items()}, {number: public})
 
-    def joined(self, other: "Keyring") -> "Keyring":
-        """Return a keyring that opens what either opens; the keys are shared, not copied."""
-        secret, public = dict(self._secret), dict(self._public)
-        for number in other.epochs:
-            secret |= {(number, domain): key for domain, key in other.domain_keys(number).items()}
-            public[number] = {domain: PublicKey(half) for domain, half in other.public_halves(number).items()}
-        return Keyring(secret, public)
-
     @property
     def epochs(self) -> tuple[int, ...]:
         """The epochs that the keyring knows."""
@@ -231,14 +223,6 @@ class Keyring:
                     opened.append(DataKey(wrap_key.unwrap(key.binding(), key.wrapped)))
         return opened
 
-    def rewrap(self, key: WrappedKey) -> WrappedKey:
-        """Return the same data key wrapped under the newest epoch (``keys rekey``).
-
-        Raises:
-            IntegrityFailure, KeyProblem: as :meth:`unwrap`.
-        """
-        return self.wrap(key, self.unwrap(key))
-
     def wrap_secret(self, name: str, secret: bytes, domain: KeyDomain, public: bytes = b"") -> WrappedSecret:
         """Wrap a secret of the whole vault (a signing seed, a quarantined record's key) under the newest epoch."""
         row = WrappedSecret(name=name, epoch=self.newest, domain=domain, wrapped=b"", public=public)
@@ -251,14 +235,6 @@ class Keyring:
             IntegrityFailure, KeyProblem: as :meth:`unwrap`.
         """
         return self._key(row.epoch, row.domain).unwrap(row.binding(), row.wrapped)
-
-    def rewrap_secret(self, row: WrappedSecret) -> WrappedSecret:
-        """Return the same secret wrapped under the newest epoch.
-
-        Raises:
-            IntegrityFailure, KeyProblem: as :meth:`unwrap`.
-        """
-        return self.wrap_secret(row.name, self.unwrap_secret(row), row.domain, row.public)
 
     def wipe(self) -> None:
         """Overwrite every domain key; the keyring opens nothing afterwards."""

@@ -26,8 +26,7 @@ from fabnet_secure.crypto.secret import SECRET_BYTES
 from fabnet_secure.errors import IntegrityFailure, KeyProblem
 
 FIRST_LINE: Final = b"FABNET-SECURE-KEY-ARGON2ID-1"
-SHORTEST: Final = 12
-LONGEST: Final = 1024
+_SHORTEST: Final = 12
 _SALT_BYTES: Final = 16
 _COST: Final = {"lanes": 4, "memory_kib": 256 * 1024, "passes": 3}
 _BOUNDS: Final = {"lanes": (1, 16), "memory_kib": (64 * 1024, 1024 * 1024), "passes": (3, 16)}
@@ -70,9 +69,9 @@ def lock(root: RootKey, passphrase: str) -> bytes:
     Raises:
         KeyProblem: (PASSPHRASE_SHORT) fewer than 12 characters; (PASSPHRASE_MEMORY) there is no room for Argon2id.
     """
-    if len(_normal(passphrase)) < SHORTEST:
+    if len(_normal(passphrase)) < _SHORTEST:
         raise KeyProblem(
-            f"a passphrase has at least {SHORTEST} characters",
+            f"a passphrase has at least {_SHORTEST} characters",
             hint="six words drawn by dice are easy to keep and hard to guess",
             code="PASSPHRASE_SHORT",
         )

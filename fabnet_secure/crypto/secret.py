@@ -37,7 +37,7 @@ class Secret:
         return cls(os.urandom(SECRET_BYTES))
 
     def reveal(self) -> bytes:
-        """Return the secret's bytes, for wrapping and deriving inside ``crypto/`` only.
+        """Return the secret's bytes: for wrapping and deriving inside ``crypto/``, and for a worker process of ours.
 
         Raises:
             KeyProblem: (KEY_WIPED) the secret was wiped.

@@ -12,12 +12,12 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from fabnet_secure.crypto.files import read_checked
 from fabnet_secure.crypto.mldsa import Cosigner
 from fabnet_secure.crypto.secret import Secret
 from fabnet_secure.errors import KeyProblem
 
 _FIRST_LINE: Final = b"FABNET-SECURE-WITNESS-1"
-_LONGEST: Final = 4096
 
 
 def load_witness_key(path: Path) -> Cosigner:
@@ -28,26 +28,11 @@ def load_witness_key(path: Path) -> Cosigner:
             (KEY_UNREADABLE) the system refuses to read it.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        content = read_checked(path, _check_guarded)
     except FileNotFoundError as error:
         raise KeyProblem("the witness has no key here", hint="name its file with --key", code="KEY_MISSING") from error
     except OSError as error:
         raise _unreadable(error) from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _no_key()
-        if status.st_mode & 0o077:
-            raise KeyProblem(
-                "the witness's key file is open to other accounts",
-                hint="run 'chmod 600' on it, and ask who may have read it",
-                code="KEY_MODE",
-            )
-        content = os.read(descriptor, _LONGEST)
-    except OSError as error:
-        raise _unreadable(error) from error
-    finally:
-        os.close(descriptor)
     lines = content.split(b"\n")
     if len(lines) != 3 or lines[0] != _FIRST_LINE or lines[2]:
         raise _no_key()
@@ -82,6 +67,17 @@ def create_witness_key(path: Path) -> Cosigner:
         hint = f"{error.strerror}: name another place with --key"
         raise KeyProblem("the witness's key cannot be written", hint=hint, code="KEY_NOT_WRITTEN") from error
     return made
+
+
+def _check_guarded(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise _no_key()
+    if status.st_mode & 0o077:
+        raise KeyProblem(
+            "the witness's key file is open to other accounts",
+            hint="run 'chmod 600' on it, and ask who may have read it",
+            code="KEY_MODE",
+        )
 
 
 def _no_key() -> KeyProblem:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fabnet_secure.access.decision import PolicySet, Request
+from fabnet_secure.access.decision import PolicySet
 from fabnet_secure.config import policies_dir
 from fabnet_secure.errors import UsageError
 from fabnet_secure.pipeline.adopted import (
@@ -30,7 +30,7 @@ from fabnet_secure.pipeline.adopted import (
     record_of,
 )
 from fabnet_secure.pipeline.approvals import require
-from fabnet_secure.pipeline.authorize import authorize, premises_of, record_grant
+from fabnet_secure.pipeline.authorize import authorize, record_grant, request_of
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.store import meta
 from fabnet_secure.store.database import Connection
@@ -44,7 +44,6 @@ class Adopted:
 
     policies: str
     files: tuple[str, ...]
-    dry_run: bool = False
 
 
 def adopt(
@@ -70,7 +69,7 @@ def adopt(
     digest = digest_of(texts)
     if dry_run:
         _try(site, texts)
-        return Adopted(policies=digest, files=tuple(texts), dry_run=True)
+        return Adopted(policies=digest, files=tuple(texts))
     if confirm != digest:
         hint = f"read them, then repeat their digest: --confirm {digest}"
         raise UsageError("the change of policies was not confirmed", hint=hint, code="NOT_CONFIRMED")
@@ -111,10 +110,7 @@ def _try(site: Site, texts: Mapping[str, bytes]) -> PolicySet:
         policies = PolicySet.load(policies_dir() / "access", *([draft] if texts else []))
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    asked = Request(
-        principal=site.principal, action="policy_change", at=site.clock(), premises=premises_of(site.settings)
-    )
-    if not policies.decide(asked).allowed:
+    if not policies.decide(request_of(site, "policy_change")).allowed:
         raise UsageError(
             "under these policies you could not change them again",
             hint="permit policy_change to the account that adopts them",

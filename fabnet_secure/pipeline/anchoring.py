@@ -18,7 +18,7 @@ from fabnet_secure.audit.anchor_file import Anchor
 from fabnet_secure.audit.checkpoint import open_checkpoint
 from fabnet_secure.audit.log import root_at
 from fabnet_secure.audit.verify import check_head
-from fabnet_secure.audit.witness import check_continues, latest_note
+from fabnet_secure.audit.witness import check_continues, latest_note, rolled_back
 from fabnet_secure.crypto.signing import verify_signature
 from fabnet_secure.errors import FabnetError, IntegrityFailure, UsageError
 from fabnet_secure.store.database import Connection
@@ -64,6 +64,11 @@ def make_way(path: Path, *, chosen: bool) -> None:
     if chosen:
         hint = "give every vault an anchor of its own: set FABNET_ANCHOR to another path"
         raise UsageError("the anchor's place is taken", hint=hint, code="ANCHOR_IN_USE")
+    set_aside(path)
+
+
+def set_aside(path: Path) -> None:
+    """Move an anchor out of the way; it is kept, for whoever wants to know what happened."""
     path.rename(path.with_name(f"{path.name}.set-aside-{new_id()}"))
 
 
@@ -75,9 +80,8 @@ def check_outside(outside: Outside, connection: Connection, vkey: str, now: date
             ``ANCHOR_BROKEN``; ``LOG_BROKEN`` or ``CHECKPOINT_BROKEN`` where the log's own edge does not hold.
     """
     storage = SqlLogStorage(connection)
-    check_head(
-        storage, latest_checkpoint(connection), vkey, verify_signature
-    )  # else damage would look like a roll-back
+    # First the edge itself: else damage would look like a roll-back.
+    check_head(storage, latest_checkpoint(connection), vkey, verify_signature)
     for path in outside.witnesses:
         check_continues(storage, latest_note(path), vkey, verify_signature)
     state = outside.anchor
@@ -134,16 +138,6 @@ def check_start(anchor_size: int, size: int) -> None:
     """
     if size < anchor_size:
         raise rolled_back(size, anchor_size, "anchor")
-
-
-def rolled_back(size: int, remembered: int, where: str) -> IntegrityFailure:
-    """Return the failure, code ``ROLLED_BACK``."""
-    return IntegrityFailure(
-        f"the log of {size} entries is not a continuation of the {remembered} that the {where} remembers: "
-        "an older or another copy of the database was put in its place",
-        hint="put the newest databases back, or use 'fabnet-secure backup restore'; keep both copies",
-        code="ROLLED_BACK",
-    )
 
 
 def _check_head(storage: SqlLogStorage, size: int, head: Head, vkey: str) -> None:

@@ -7,18 +7,18 @@ exactly this act with exactly these values, in this vault, under the access poli
 not over; the whole log holds, begins with what the request says that it was, and records that the request was made; and
 it was not used, by the log or by the table. :meth:`Approved.use` asks again, inside the transaction that commits the
 act, for what may have changed since, and marks the request used there: of two processes one is refused, and an act that
-was cut off used up nothing.
+was cut off used up nothing (until a backup is restored: that takes whatever the anchor names for used).
 
 Does not judge whether the two people are wise, nor whether they are two in truth (``approvers.py`` says what it knows).
-Every refusal is in the log.
+Every refusal by :func:`require` is in the log.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fabnet_secure.access.decision import Principal, Request
+from fabnet_secure.access.decision import Principal
 from fabnet_secure.audit.anchor import USED, Used
 from fabnet_secure.audit.log import root_at
 from fabnet_secure.audit.verify import check_log
@@ -29,7 +29,7 @@ from fabnet_secure.crypto.sshsig import broken, fingerprint_of, read_public_key,
 from fabnet_secure.errors import AccessDenied, FabnetError
 from fabnet_secure.pipeline.approval_form import Form, Signed, command_for, read_params, read_signed, same
 from fabnet_secure.pipeline.approvers import NOBODY, checked, uid_of
-from fabnet_secure.pipeline.authorize import authorize, premises_of, record_grant
+from fabnet_secure.pipeline.authorize import authorize, record_grant, request_of
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.store import approvals, principals
 from fabnet_secure.store.approvals import ApproverRow
@@ -243,9 +243,7 @@ def _signer(site: Site, connection: Connection, rows: Sequence[ApproverRow], sig
 def _may_approve(site: Site, person: principals.PrincipalRow) -> bool:
     """Ask the policies about the approver as about anybody: whoever lost their roles approves nothing any more."""
     who = Principal(name=person.name, uid=uid_of(person.os_user), roles=person.roles)
-    here = premises_of(site.settings)
-    asked = Request(principal=who, action="approval_request", at=site.clock(), premises=here)
-    return site.policies.decide(asked).allowed
+    return site.policies.decide(replace(request_of(site, "approval_request"), principal=who)).allowed
 
 
 def _check_two(connection: Connection, keys: Sequence[ApproverRow]) -> None:

@@ -130,7 +130,7 @@ def uid_of(account: str) -> int:
     """Return the number of an account on this machine; :data:`NOBODY` where there is none."""
     try:
         return pwd.getpwnam(account).pw_uid
-    except KeyError:
+    except (KeyError, ValueError):  # a name that no account can have, too
         return NOBODY
 
 

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Final, Literal, TypeAlias
 from fabnet_secure import __version__
 from fabnet_secure.crypto.age import Identity, Recipient, decrypting, encrypting
 from fabnet_secure.crypto.digest import sha256_file
+from fabnet_secure.crypto.files import sync_directory
 from fabnet_secure.errors import IntegrityFailure, NoVault, StorageFailed, UsageError
 from fabnet_secure.pipeline.workshop import claim
 from fabnet_secure.types import canonical_json
@@ -265,21 +266,13 @@ def _name(part: Path, path: Path) -> None:
     """Give a finished file its name, unless something has it."""
     try:
         os.link(part, path)
-    except FileExistsError:
-        raise UsageError(
-            f"{path} is there already", hint="a backup is never overwritten", code="ARCHIVE_EXISTS"
-        ) from None
-    except OSError:  # a file system without hard links
-        if path.exists():
+    except OSError:  # something has it, or the file system has no hard links
+        if os.path.lexists(path):
             raise UsageError(
                 f"{path} is there already", hint="a backup is never overwritten", code="ARCHIVE_EXISTS"
             ) from None
         part.rename(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path.parent)
 
 
 def _read_list(tar: BinaryIO, kind: Kind, most: int) -> tuple[Manifest, bytes]:

@@ -44,7 +44,7 @@ class Backup:
 
     Attributes:
         archives: by kind; empty in a dry run.
-        bytes_estimate: the size of what goes in; 0 for a database on a server.
+        bytes_estimate: the size of what goes in; a database on a server counts as 0.
         log_size: the entries of the log at the moment of the backup.
         epoch: the newest epoch of the keystore then.
         recipients: to how many keys each archive is encrypted.

@@ -102,6 +102,11 @@ class Place:
         """The file that makes a directory a vault."""
         return self.root / "vault.json"
 
+    @property
+    def creating(self) -> Path:
+        """The file that says that the vault is being made; gone with the last step of that."""
+        return self.root / ".creating"
+
     def databases(self) -> tuple[str, str]:
         """Return the URLs of the vault database and of the keystore."""
         root = self.root.resolve()

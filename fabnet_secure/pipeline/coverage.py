@@ -108,13 +108,12 @@ def recipient(site: Site, record: ConsentRecord, domain: Domain) -> PublicKey:
                 hint=f"run 'fabnet-secure consent show {record.consent_id}'; to go on, record a new consent",
                 code="KEY_DESTROYED",
             )
-    if key is None:
-        raise IntegrityFailure(
-            "the keystore holds no key for a consent that is in force",
-            hint="run 'fabnet-secure doctor'; the keystore may be older than the vault",
-            code="KEY_LOST",
-        )
-    with site.reading() as connection:
+        if key is None:
+            raise IntegrityFailure(
+                "the keystore holds no key for a consent that is in force",
+                hint="run 'fabnet-secure doctor'; the keystore may be older than the vault",
+                code="KEY_LOST",
+            )
         check_proof(site, connection, key)
     if site.keyring.opens(domain) and key.epoch in site.keyring.epochs:
         site.keyring.unwrap(key).wipe()  # whoever can, sees for itself: the public half is the wrapped key's own

@@ -64,11 +64,11 @@ def create_vault(
         KeyProblem: the key file exists and is unusable, or does not open an existing vault.
     """
     if place.card.exists():
-        if (place.root / ".creating").exists():  # of an init that was cut off in its very last steps
+        if place.creating.exists():  # of an init that was cut off in its very last steps
             _settle(place, clock)
         with open_site(place, settings, clock=clock) as site:
             return _described(place, site, created=False, key_file_created=False)
-    _refuse_foreign(place.root)
+    _refuse_foreign(place)
     _refuse_inside(place)
     make_way(place.anchor_file, chosen=place.anchor is not None)
     _make_way_for_gate(place)
@@ -76,7 +76,7 @@ def create_vault(
     create_key = place.unlocked.create
     root_key = create_key(place.key_file, protection, place.ask) if fresh_key else place.open_key()
     place.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (place.root / ".creating").touch(mode=0o600)
+    place.creating.touch(mode=0o600)
     (place.root / "models").mkdir(mode=0o700, exist_ok=True)
     vault_id = new_id()
     card: dict[str, str | int] = {"format": FORMAT, "vault_id": vault_id, "log_origin": f"fabnet-secure/{vault_id}"}
@@ -101,7 +101,7 @@ def _make_way_for_gate(place: Place) -> None:
     """Set an epoch file that a vault no longer here left behind aside: it is never destroyed but by its own vault."""
     if not place.gate.exists():
         return
-    if place.epoch_file is not None and not (place.root / ".creating").exists():
+    if place.epoch_file is not None and not place.creating.exists():
         hint = "give every vault an epoch file of its own: set FABNET_EPOCH_FILE to another path"
         raise UsageError("the epoch file's place is taken", hint=hint, code="EPOCH_FILE_IN_USE")
     place.gate.rename(place.gate.with_name(f"{place.gate.name}.set-aside-{new_id()}"))
@@ -179,15 +179,16 @@ def _first_keys(
 def _settle(place: Place, clock: Clock) -> None:
     """Take the last steps of making a vault: its anchor, and the mark that it is being made."""
     begin_anchor(place.anchor_file, read_card(place.card)["vault_id"], clock)
-    (place.root / ".creating").unlink()
+    place.creating.unlink()
 
 
-def _refuse_foreign(root: Path) -> None:
+def _refuse_foreign(place: Place) -> None:
+    root = place.root
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root} is not a directory", code="NOT_A_DIRECTORY")
     if not root.is_dir():
         return
-    if (root / ".creating").exists():
+    if place.creating.exists():
         _set_aside(root)
     elif any(root.iterdir()):
         hint = "choose an empty or new directory for the vault"

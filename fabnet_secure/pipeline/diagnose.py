@@ -193,7 +193,8 @@ def _witness(site: Site) -> Finding:
         remedy = "run 'fabnet-secure audit witness' on a second host or to a USB stick, and name it in [audit] witness"
         detail = "none: whoever can rewrite databases and anchor together is not found out"
         return Finding(name="witness", status="warn", detail=detail, remedy=remedy)
-    size, age = max(witness_age(path, site.log_vkey, site.clock()) for path in paths)
+    known = [witness_age(path, site.log_vkey, site.clock()) for path in paths]
+    size, age = max(known, key=lambda one: (one[0], -one[1]))
     detail = f"{len(paths)} kept; the newest knows {size} entries and is {age.days} days old"
     if age > _OLD_WITNESS:
         remedy = "run 'fabnet-secure audit witness' again: what came later is not witnessed"

@@ -5,7 +5,6 @@ consent or key is read. Whoever asks about anybody but themselves needs ``policy
 or keys would allow the act as well.
 """
 
-import pwd
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +27,7 @@ from fabnet_secure.access.explanation import explain as explain_request
 from fabnet_secure.config import policies_dir
 from fabnet_secure.consent.record import SubjectCategory
 from fabnet_secure.errors import UsageError
+from fabnet_secure.pipeline.approvers import NOBODY, uid_of
 from fabnet_secure.pipeline.authorize import authorize, premises_of
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.pipeline.purposes import read_purpose
@@ -36,7 +36,6 @@ from fabnet_secure.types import Purpose, parse_rfc3339
 
 SHIPPED = "shipped"
 """What stands for the shipped tables among the directories of tables."""
-_NOBODY = -1  # the uid of an account that this machine does not have, and of a role without an account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,22 +109,15 @@ def _principal(site: Site, asked: Asked) -> Principal:
         if asked.account is not None:
             raise UsageError("an account has its own roles", hint="give --account or --role, not both")
         _check_words("role", asked.roles, ROLES)
-        return Principal(name="somebody", uid=_NOBODY, roles=asked.roles)
+        return Principal(name="somebody", uid=NOBODY, roles=asked.roles)
     if asked.account in {None, site.principal.name}:
         return site.principal
     account = str(asked.account)
     with site.reading() as connection:
         row = principals.find_by_os_user(connection, account)
     if row is None:
-        return Principal(name=account[:200], uid=_uid(account), roles=())
-    return Principal(name=row.name, uid=_uid(account), roles=row.roles)
-
-
-def _uid(account: str) -> int:
-    try:
-        return pwd.getpwnam(account).pw_uid
-    except (KeyError, ValueError, UnicodeError):
-        return _NOBODY
+        return Principal(name=account[:200], uid=uid_of(account), roles=())
+    return Principal(name=row.name, uid=uid_of(account), roles=row.roles)
 
 
 def _check_words(kind: str, words: tuple[str, ...], known: tuple[str, ...]) -> None:

@@ -30,7 +30,6 @@ class Released:
 
     hold: HoldRow
     erasure: str
-    dry_run: bool = False
 
 
 def release(
@@ -57,7 +56,7 @@ def release(
         row = _living(site, connection, record.consent_id)
         waits = _waiting(connection, record.consent_id)
     if dry_run:
-        return Released(hold=row, erasure="pending" if waits else "", dry_run=True)
+        return Released(hold=row, erasure="pending" if waits else "")
     if confirm != consent_id:
         hint = f"repeat the id: --confirm {record.consent_id}"
         raise UsageError("the release was not confirmed", hint=hint, code="NOT_CONFIRMED")

@@ -11,7 +11,7 @@ quarantine (that is nobody's yet), and does not reach source files.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from fabnet_secure.compliance.erasure import Retained
@@ -203,23 +203,3 @@ def _until(text: str | None, now: datetime) -> datetime | None:
     if moment <= now:
         raise UsageError("a hold ends in the future", hint="give a later --until", code="UNTIL_INVALID")
     return moment
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldState:
-    """How many consents are held now, and how many withdrawals wait for it."""
-
-    held: int
-    waiting: int
-
-
-def state(site: Site) -> HoldState:
-    """Count for ``doctor``; nothing of it is secret.
-
-    Raises:
-        IntegrityFailure: code ``HOLDS_CHANGED``.
-    """
-    with site.reading() as connection:
-        kept = held(site, connection)
-        waiting = {row.consent_id for row in erasures.list_erasures(connection)} & set(kept)
-    return HoldState(held=len(kept), waiting=len(waiting))

@@ -20,7 +20,7 @@ from fabnet_secure.crypto.keyring import Keyring, WrappedSecret
 from fabnet_secure.crypto.legacy import LegacyKeyring
 from fabnet_secure.crypto.signing import Signer, verify_signature
 from fabnet_secure.crypto.wrap import WrapKey
-from fabnet_secure.errors import IntegrityFailure, KeyProblem, NoVault, VaultLocked
+from fabnet_secure.errors import IntegrityFailure, KeyProblem, NoVault
 from fabnet_secure.store import holders, keystore, meta
 from fabnet_secure.store.database import Connection, Engine, read_only
 from fabnet_secure.types import Json, KeyDomain, canonical_json
@@ -170,9 +170,7 @@ def check_epoch(connection: Connection, opened: Opened, keys: Engine, vault_id: 
     proof = meta.get_meta(connection, epoch_name(number, halves)) or ""
     if not is_signed(opened.secrets.report_public, _said(vault_id, number, halves), proof):
         if _living(keys) != number:
-            raise VaultLocked(
-                "another process renewed the vault's keys meanwhile", hint="run the command again", code="EPOCH_CHANGED"
-            )
+            raise keystore.renewed_meanwhile()
         raise _changed("an epoch")
 
 

@@ -214,9 +214,8 @@ def destroy(
     with site.reading() as connection:
         record, _ = find_consent(connection, consent_id)
         begun = was_destroyed(site, connection, record.consent_id, domain)
-    living = _living(site, record.consent_id, domain)
-    with site.reading() as connection:
         refuse_held(site, connection, record.consent_id)
+    living = _living(site, record.consent_id, domain)
     if not living:
         raise UsageError(
             "the consent has no living key of this domain",

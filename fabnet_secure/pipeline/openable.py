@@ -63,7 +63,7 @@ def check_openable(site: Site, sample: int | None = None) -> Openable:
         IntegrityFailure: code ``BACKUP_UNOPENABLE``: a row does not open, or its key was never there.
         KeyProblem: code ``KEY_DOMAIN``: the keyring does not open a domain.
     """
-    rows: Counter[str] = Counter()
+    rows: dict[str, int] = {}
     tally: Counter[str] = Counter()
     keys = _Keys(site)
     with site.reading() as connection:
@@ -78,7 +78,7 @@ def check_openable(site: Site, sample: int | None = None) -> Openable:
             hint="use another pair of archives, best of one 'backup create'",
             code="BACKUP_UNOPENABLE",
         )
-    return Openable(rows=dict(rows), opened=tally["opened"], shut=tally["shut"], sampled=sample is not None)
+    return Openable(rows=rows, opened=tally["opened"], shut=tally["shut"], sampled=sample is not None)
 
 
 class _Keys:

@@ -18,6 +18,7 @@ from fabnet_secure.pipeline.authorize import authorize, record_grant
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.pipeline.coverage import opening, require_consent
 from fabnet_secure.store import holds
+from fabnet_secure.store.consents import get_consent
 from fabnet_secure.store.database import Connection
 from fabnet_secure.store.holds import RaiseRow
 from fabnet_secure.types import ConsentId, Json, Purpose, canonical_json, rfc3339
@@ -136,8 +137,6 @@ def _planned(site: Site, connection: Connection, consent_id: str, cap: float, di
 
 def _shown(connection: Connection, consent_id: ConsentId) -> set[str]:
     """Return the digests of the evidence that this consent rests on already."""
-    from fabnet_secure.store.consents import get_consent
-
     found = get_consent(connection, consent_id)
     given = {event.evidence_sha256 for event in found[1]} if found else set()
     return given | {row.evidence_sha256 for row in holds.list_raises(connection) if row.consent_id == consent_id}

@@ -6,6 +6,7 @@ comes first. What the anchor knew of withdrawals and spending stays.
 """
 
 import base64
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +18,12 @@ from fabnet_secure.audit.verify import check_log
 from fabnet_secure.audit.witness import check_continues, latest_note
 from fabnet_secure.crypto.signing import verify_signature
 from fabnet_secure.errors import FabnetError, IntegrityFailure, UsageError
-from fabnet_secure.pipeline.anchoring import Outside, check_budget, check_outside
+from fabnet_secure.pipeline.anchoring import Outside, check_budget, check_outside, set_aside
 from fabnet_secure.pipeline.authorize import authorize, record_grant
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.store.database import Connection
 from fabnet_secure.store.ledger import entry_ids
 from fabnet_secure.store.log_storage import SqlLogStorage, latest_checkpoint
-from fabnet_secure.types import new_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Standing:
         latest_at: the latest time that it names.
         size, root: the log's own head (32 bytes).
         problem: why the vault does not open; None when all is well.
-        withdrawn, spent: how many of each it remembers.
+        withdrawn, spent: how many withdrawn consents, and how many spendings, it remembers.
     """
 
     remembered: int | None
@@ -72,7 +72,7 @@ def standing(site: Site) -> Standing:
         size=size,
         root=root,
         problem=problem,
-        withdrawn=len(state.withdrawn),
+        withdrawn=len({one.consent_id for one in state.withdrawn} - {""}),
         spent=len(state.spent),
     )
 
@@ -110,7 +110,8 @@ def accept(site: Site, head: str, *, confirm: str, dry_run: bool = False) -> int
         work.log("anchor.accepted", facts={"size": size, "root": head.partition(":")[2], "entries_lost": lost})
         record_grant(site, work, grant)
     if state is None:
-        _set_aside(site.anchor.path)
+        if os.path.lexists(site.anchor.path):  # damaged
+            set_aside(site.anchor.path)
         Anchor.create(site.anchor.path, site.vault_id, site.clock)
     site.anchor.append(ACCEPTED, size=size, root=base64.b64encode(root).decode("ascii"))
     site.anchor.append(HEAD, checkpoint=work.note)
@@ -138,12 +139,6 @@ def _read(anchor: Anchor) -> tuple[AnchorState | None, IntegrityFailure | None]:
         return anchor.state(), None
     except IntegrityFailure as failure:
         return None, failure
-
-
-def _set_aside(path: Path) -> None:
-    """Move a damaged anchor out of the way; it is kept, for whoever wants to know what happened."""
-    if path.is_symlink() or path.exists():
-        path.rename(path.with_name(f"{path.name}.set-aside-{new_id()}"))
 
 
 def _parse_head(text: str) -> tuple[int, bytes]:

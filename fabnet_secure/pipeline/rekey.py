@@ -186,9 +186,7 @@ def check_present(connection: Connection, number: int) -> None:
         VaultLocked: (EPOCH_CHANGED) another process renewed the keys meanwhile.
     """
     if list(keystore.living_epochs(connection)) != [number]:
-        raise VaultLocked(
-            "another process renewed the vault's keys meanwhile", hint="run the command again", code="EPOCH_CHANGED"
-        )
+        raise keystore.renewed_meanwhile()
 
 
 def hand_out(connection: Connection, holder: Holder, keyring: Keyring, gate: Gate, vault_id: str) -> None:
@@ -219,8 +217,7 @@ def _reseal(site: Site, connection: Connection, root: RootKey, fresh: Keyring, g
         for holder in kept:
             check_proof(root, site.vault_id, holder)
             check_newest(rows, holder, ended)
-    for holder in holders.list_holders(connection):
-        holders.drop_holdings(connection, holder.name)
+    holders.drop_holdings(connection)
     for holder in kept:
         hand_out(connection, holder, fresh, gate, site.vault_id)
 

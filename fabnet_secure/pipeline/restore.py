@@ -26,6 +26,7 @@ from fabnet_secure.audit.anchor_file import Anchor, missing
 from fabnet_secure.audit.checkpoint import open_checkpoint
 from fabnet_secure.config import Settings
 from fabnet_secure.crypto.age import load_identities
+from fabnet_secure.crypto.files import sync_directory
 from fabnet_secure.crypto.gate import copy_gate
 from fabnet_secure.crypto.gate import missing as gate_missing
 from fabnet_secure.crypto.signing import verify_signature
@@ -36,7 +37,7 @@ from fabnet_secure.pipeline.context import PENDING, RESTORED, Place, Site
 from fabnet_secure.pipeline.openable import check_openable
 from fabnet_secure.pipeline.replay import Known, Replayed, replay
 from fabnet_secure.pipeline.unpacked import Pair, check_sound, opened_copy, unpack
-from fabnet_secure.pipeline.workshop import GATE, clear_leftovers, workshop
+from fabnet_secure.pipeline.workshop import GATE, clear_restores, workshop
 from fabnet_secure.store import snapshot
 from fabnet_secure.store.database import open_keystore, open_vault_database
 from fabnet_secure.store.schema import Which
@@ -111,7 +112,7 @@ def restore(
         AccessDenied, IntegrityFailure, KeyProblem, NoVault, StorageFailed: as verifying.
     """
     parent, prefix = target.root.absolute().parent, f".{target.root.name}.restoring-"
-    clear_leftovers(parent, prefix)
+    clear_restores(parent)
     sources = _refuse_place(target, sources)
     identities = load_identities(sources.identity)
     named = _withdrawn_by_hand(sources)
@@ -323,7 +324,7 @@ def _move_in(target: Place, folder: Path, at: str) -> None:
         copy_gate(folder / GATE, target.gate)
     _write_card(folder / "vault" / "vault.json", {RESTORED: at})
     (folder / "vault").rename(target.root)
-    _flush_folder(target.root.absolute().parent)
+    sync_directory(target.root.absolute().parent)
 
 
 def _install(source: Path, place: Path) -> None:
@@ -336,7 +337,7 @@ def _install(source: Path, place: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(place)
-        _flush_folder(place.parent)
+        sync_directory(place.parent)
     finally:
         Path(name).unlink(missing_ok=True)
 
@@ -354,11 +355,3 @@ def _write_card(path: Path, told: dict[str, str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,8 +2,8 @@
 
 Guarantees that ``ok`` means: both archives opened with this identity, the vault signed both, both databases, the log,
 the ledger and the model weights are whole, and every sealed row that was asked opened with the keystore of the backup.
-Needs the vault's own key file (of every domain: the root's), its epoch file, and as much room beside the vault as the
-vault takes. Changes nothing but the log and the date that ``doctor`` looks at.
+Needs the vault's own key file (of every domain: the root's), its epoch file, and as much room in the vault's directory
+as the vault takes. Changes nothing but the log and the date that ``doctor`` looks at.
 """
 
 import base64
@@ -14,7 +14,6 @@ from typing import Final
 
 from fabnet_secure.crypto.age import load_identities
 from fabnet_secure.errors import FabnetError, IntegrityFailure, KeyProblem
-from fabnet_secure.pipeline.archive import Unpacked
 from fabnet_secure.pipeline.authorize import authorize, record_grant
 from fabnet_secure.pipeline.context import Site
 from fabnet_secure.pipeline.openable import Openable, check_openable
@@ -129,12 +128,9 @@ def _result(pair: Pair, rows: Openable, root: str) -> Verified:
 
 
 def _facts(pair: Pair, found: Verified) -> dict[str, str | int | bool | dict[str, int]]:
-    def digest(one: Unpacked) -> str:
-        return one.sha256
-
     return {
-        "vault": digest(pair.vault),
-        "keystore": digest(pair.keystore),
+        "vault": pair.vault.sha256,
+        "keystore": pair.keystore.sha256,
         "size": found.log_size,
         "epoch": found.epoch,
         "rows": found.rows,

@@ -53,8 +53,8 @@ def unpack(vault_archive: Path, keystore_archive: Path, identities: tuple[Identi
     """
     kinds: tuple[tuple[Kind, Path], ...] = (("vault", vault_archive), ("keystore", keystore_archive))
     vault, keys = (read_archive(path, identities, kind=kind, into=into) for kind, path in kinds)
-    for kind, one in (("vault", vault), ("keystore", keys)):
-        _check_schema(kind, one.manifest)
+    for one in (vault, keys):
+        _check_schema(one.manifest)
     if (vault.manifest.vault_id, vault.manifest.log_origin) != (keys.manifest.vault_id, keys.manifest.log_origin):
         raise IntegrityFailure(
             "the two archives are of different vaults", hint="give a pair of one vault", code="ARCHIVE_OTHER_VAULT"
@@ -104,8 +104,8 @@ def check_sound(copy: Site, pair: Pair) -> Verified:
     return verified
 
 
-def _check_schema(kind: str, told: Manifest) -> None:
-    if told.schema not in REVISIONS["vault" if kind == "vault" else "keystore"]:
+def _check_schema(told: Manifest) -> None:
+    if told.schema not in REVISIONS[told.kind]:
         raise NoVault(
             "a newer program made this archive", hint="restore it with that version, or a newer one", code="VAULT_NEWER"
         )

@@ -198,7 +198,10 @@ def read_text(path: Path, what: str, *, code: str) -> str:
     Raises:
         UsageError: ``code``: it cannot be read, is too long, or no text.
     """
-    return _decoded(read_bytes(path, what, code=code), what, code)
+    try:
+        return read_bytes(path, what, code=code).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} is no text", hint="name another file", code=code) from error
 
 
 def read_bytes(path: Path, what: str, *, code: str) -> bytes:
@@ -232,13 +235,6 @@ def write_new(path: Path, content: bytes) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise StorageFailed(f"a file cannot be written: {error.strerror}", code="OUT_NOT_WRITTEN") from error
-
-
-def _decoded(content: bytes, what: str, code: str) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{what} is no text", hint="name another file", code=code) from error
 
 
 def _publish(key_file: Path, vkey: str) -> None:

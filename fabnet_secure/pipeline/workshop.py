@@ -52,9 +52,9 @@ def clear_leftovers(parent: Path, prefix: str) -> int:
     return removed
 
 
-def clear_restores(parent: Path) -> int:
-    """Remove what killed restores left beside a vault, under whatever name it was to have; return how many."""
-    return clear_leftovers(parent, ".*.restoring-")
+def clear_restores(parent: Path) -> None:
+    """Remove what killed restores left beside a vault, under whatever name it was to have."""
+    clear_leftovers(parent, ".*.restoring-")
 
 
 def clear_parts(parent: Path) -> int:

@@ -72,14 +72,10 @@ def get_holding(connection: Connection, name: str, epoch: int) -> bytes | None:
     return None if found is None else bytes(found)
 
 
-def drop_holdings(connection: Connection, name: str | None = None, *, epoch: int | None = None) -> int:
-    """Delete blobs, of one holder or of one epoch, and return how many went."""
+def drop_holdings(connection: Connection, name: str | None = None) -> None:
+    """Delete the blobs of one holder, or of all."""
     gone = delete(holder_key)
-    if name is not None:
-        gone = gone.where(holder_key.c.holder == name)
-    if epoch is not None:
-        gone = gone.where(holder_key.c.epoch == epoch)
-    return count(connection, gone)
+    connection.execute(gone if name is None else gone.where(holder_key.c.holder == name))
 
 
 def _row(found: Mapping[Any, Any]) -> Holder:

@@ -32,8 +32,6 @@ _KEY_COLUMNS = (
     data_key.c.wrapped,
     data_key.c.public,
 )
-
-
 _LIVING, _COMING, _GOING = 0, 1, 2
 _KEY_TYPES = "text int4 text text text bytea bytea"
 _DOMAINS = {domain.value: domain for domain in Domain}
@@ -169,17 +167,11 @@ def find_keys(
     connection: Connection, consent_ids: Sequence[ConsentId], domain: Domain, *, pending: bool = False
 ) -> dict[ConsentId, WrappedKey]:
     """Return the living keys of one domain of many consents at once; a consent without one is left out."""
-    found: dict[ConsentId, WrappedKey] = {}
+    wanted = _living(pending=pending).where(data_key.c.domain == domain)
     if len(consent_ids) > CHUNK:
-        return _many_keys(
-            connection,
-            frozenset(consent_ids),
-            _living(pending=pending).where(data_key.c.domain == domain).order_by(None),
-        )
-    for chunk in in_chunks(sorted(set(consent_ids))):
-        wanted = _living(pending=pending).where(data_key.c.consent_id.in_(chunk), data_key.c.domain == domain)
-        found |= {key.consent_id: key for key in _keys(connection, wanted) if key.consent_id is not None}
-    return found
+        return _many_keys(connection, frozenset(consent_ids), wanted.order_by(None))
+    found = _keys(connection, wanted.where(data_key.c.consent_id.in_(sorted(set(consent_ids)))))
+    return {key.consent_id: key for key in found if key.consent_id is not None}
 
 
 def _many_keys(
@@ -270,13 +262,8 @@ def keys_of_consent(connection: Connection, consent_id: ConsentId) -> list[Wrapp
     return _keys(connection, _living(pending=None).where(data_key.c.consent_id == consent_id))
 
 
-def keys_of_subject(connection: Connection, subject_id: SubjectId) -> list[WrappedKey]:
-    """Return the living keys of a subject, of every consent and of none, pending ones too."""
-    return _keys(connection, _living(pending=None).where(data_key.c.subject_id == subject_id))
-
-
 def replace_wraps(connection: Connection, keys: Sequence[WrappedKey]) -> None:
-    """Store re-wrapped keys (``Keyring.rewrap``) in place of their older wraps.
+    """Store re-wrapped keys (``Keyring.wrap``) in place of their older wraps.
 
     Raises:
         UsageError: code ``NOT_FOUND``: one of them is unknown or destroyed; nothing of the act is kept.
@@ -362,11 +349,14 @@ def _check_epoch(connection: Connection, numbers: set[int]) -> None:
     """Refuse what was wrapped under an epoch that has ended meanwhile: it could never be opened."""
     newest = connection.execute(select(func.max(epoch.c.number)).where(epoch.c.destroyed_at.is_(None))).scalar()
     if numbers != {newest}:
-        raise VaultLocked(
-            "another process renewed the vault's keys meanwhile",
-            hint="run the command again",
-            code="EPOCH_CHANGED",
-        )
+        raise renewed_meanwhile()
+
+
+def renewed_meanwhile() -> VaultLocked:
+    """Return the refusal, code ``EPOCH_CHANGED``, for work with the keys of an epoch that has ended since."""
+    return VaultLocked(
+        "another process renewed the vault's keys meanwhile", hint="run the command again", code="EPOCH_CHANGED"
+    )
 
 
 def _living(*, pending: bool | None = False) -> Select[Any]:
