@@ -62,8 +62,10 @@ def test_an_identity_that_cannot_be_used(shell, backed_up):
 
 def _logged(shell, *command, status, code):
     """Run a trial that fails: the vault's log says so, and only it."""
+    before = len(shell.acts())
     result = shell.run(*command, "--json")
     assert (result.status, result.last["code"]) == (status, code), result.err
+    assert shell.acts()[before:] == ["backup.verify_failed", "access.allowed"]
     assert not list(shell.vault.glob(".backup-*"))
 
 

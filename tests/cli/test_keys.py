@@ -53,9 +53,9 @@ def test_a_role_cannot_hand_out_or_renew_keys(shell, ada):
     for command in (
         ("keys", "rekey"),
         ("keys", "reencrypt"),
-        ("keys", "grant", "x", "--role", "dpo", "--public-key", "0"),
+        ("keys", "grant", "x", "--role", "dpo", "--public-key", "00" * 32),
     ):
-        assert ada(*command).status in (2, 21)
+        assert ada(*command).status == 21
 
 
 def test_the_epoch_is_renewed(shell, ada):

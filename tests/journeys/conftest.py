@@ -5,15 +5,12 @@ trained and everybody embedded. Parallel test processes share them through a loc
 """
 
 import fcntl
-import hashlib
 import io
 import json
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
@@ -25,14 +22,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 import torch
 
 from fabnet_secure.commands.program import main
 from fabnet_secure.config import load
 from fabnet_secure.pipeline import context
 from fabnet_secure.pipeline.context import Place, open_site
-from fabnet_secure.pipeline.pack import pack
 from fabnet_secure.store.database import open_vault_database
 from fabnet_secure.synth.clip import write_clip
 from fabnet_secure.types import utc_now
@@ -157,30 +152,6 @@ class Home:
         return counts | {"keys": living, "files": files}
 
 
-def run_program(*arguments: str) -> Said:
-    """Run the program in this process, with ``--json``."""
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        status = main([*arguments, "--json"])
-    objects = [json.loads(line) for line in out.getvalue().splitlines()]
-    return Said(int(status), objects, out.getvalue(), err.getvalue())
-
-
-def succeed(*arguments: str) -> dict[str, Any]:
-    """Run the program, which must end well, and return its last object."""
-    said = run_program(*arguments)
-    assert said.status == 0, (arguments, said.err)
-    return said.last
-
-
-def consent(name: str, *purposes: str) -> tuple[str, ...]:
-    """Return the command that records a consent of ``name``."""
-    return (
-        *("consent", "add", "--subject-ref", name, "--valid-for", "P1Y", *(purposes or PURPOSES)),
-        *("--dp-epsilon-cap", "20", "--notice", "notice.txt", "--evidence", "evidence.txt"),
-    )
-
-
 def furnish(folder: Path) -> Home:
     """Make a folder in which a vault can be created."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -193,19 +164,24 @@ def furnish(folder: Path) -> Home:
     return home
 
 
-def once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
-    """Let ``build`` fill a folder once for all test processes of this session."""
-    root = factory.getbasetemp()
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Let a function fill a folder once for all test processes of this session: ``once("clips", draw)``."""
+    root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folder = root / f"journeys-{name}"
-    with (root / f"journeys-{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            part = root / f"journeys-{name}.part"
-            part.mkdir()
-            build(part)
-            part.rename(folder)
-    return folder
+
+    def fill(name: str, build: Callable[[Path], None]) -> Path:
+        folder = root / f"journeys-{name}"
+        with (root / f"journeys-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                part = root / f"journeys-{name}.part"
+                part.mkdir()
+                build(part)
+                part.rename(folder)
+        return folder
+
+    return fill
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -215,7 +191,46 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def clips(tmp_path_factory) -> Path:
+def program() -> Callable[..., Said]:
+    """Run the program in this process, with ``--json``: ``program("audit", "verify")``."""
+
+    def run(*arguments: str) -> Said:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            status = main([*arguments, "--json"])
+        objects = [json.loads(line) for line in out.getvalue().splitlines()]
+        return Said(int(status), objects, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ok(program) -> Callable[..., dict[str, Any]]:
+    """Run the program, which must end well, and return its last object."""
+
+    def succeed(*arguments: str) -> dict[str, Any]:
+        said = program(*arguments)
+        assert said.status == 0, (arguments, said.err)
+        return said.last
+
+    return succeed
+
+
+@pytest.fixture(scope="session")
+def consent_of() -> Callable[..., tuple[str, ...]]:
+    """Return the command that records a consent: ``consent_of("ada@example.org")``."""
+
+    def command(name: str, *purposes: str) -> tuple[str, ...]:
+        return (
+            *("consent", "add", "--subject-ref", name, "--valid-for", "P1Y", *(purposes or PURPOSES)),
+            *("--dp-epsilon-cap", "20", "--notice", "notice.txt", "--evidence", "evidence.txt"),
+        )
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def clips(once) -> Path:
     """A folder of clips of people who do not exist: ada, ben, cleo, dan, eve, ada-again, and two (two at once)."""
 
     def draw(folder: Path) -> None:
@@ -223,119 +238,51 @@ def clips(tmp_path_factory) -> Path:
             write_clip(folder / f"{name}.mp4", people, frames=24, width=120 + 120 * len(people), height=180)
         write_clip(folder / "ada-again.mp4", [1], frames=24, width=240, height=180, track_seed=7)
 
-    return once(tmp_path_factory, "clips", draw)
+    return once("clips", draw)
 
 
 @pytest.fixture(scope="session")
-def ingested_template(tmp_path_factory, clips) -> Path:
+def ingested_template(once, ok, consent_of, clips) -> Path:
     """A site where ada (two clips), ben and cleo were ingested and two plans priced; ``ids.json`` names them all."""
 
     def build(folder: Path) -> None:
         home = furnish(folder)
         ids: dict[str, dict[str, Any]] = {"consents": {}, "subjects": {}, "tracks": {}}
         with home.entered():
-            succeed("init")
+            ok("init")
             for name in ("ada", "ben", "cleo"):
-                added = succeed(*consent(f"{name}@example.org"))
+                added = ok(*consent_of(f"{name}@example.org"))
                 ids["consents"][name], ids["subjects"][name] = added["consent_id"], added["subject_id"]
                 films = [str(path) for path in sorted(clips.glob(f"{name}*.mp4"))]
-                done = succeed("ingest", *films, "--consent", added["consent_id"])
+                done = ok("ingest", *films, "--consent", added["consent_id"])
                 ids["tracks"][name] = done["track_ids"]
             for plan, steps in (("plan", "5"), ("long_plan", "12")):  # pricing takes seconds: once for all tests
-                priced = succeed("train", "plan", "--epsilon", "8", "--delta", "1e-2", "--steps", steps)
+                priced = ok("train", "plan", "--epsilon", "8", "--delta", "1e-2", "--steps", steps)
                 ids[plan] = priced["plan_id"]
         (folder / "ids.json").write_text(json.dumps(ids), "utf-8")
 
-    return once(tmp_path_factory, "ingested", build)
+    return once("ingested", build)
 
 
 @pytest.fixture(scope="session")
-def trained_template(tmp_path_factory, ingested_template) -> Path:
+def trained_template(once, ok, ingested_template) -> Path:
     """The same site with a model trained under ``plan`` and everybody embedded; ``ids.json`` names the model too."""
 
     def build(folder: Path) -> None:
         shutil.copytree(ingested_template, folder, dirs_exist_ok=True)
         ids = json.loads((folder / "ids.json").read_text("utf-8"))
         with Home(folder).entered():
-            ids["model"] = succeed("train", "run", "--plan", ids["plan"])["model_id"]
-            ids["embedded"] = succeed("embed", "--model", ids["model"])["embeddings"]
+            ids["model"] = ok("train", "run", "--plan", ids["plan"])["model_id"]
+            ids["embedded"] = ok("embed", "--model", ids["model"])["embeddings"]
         (folder / "ids.json").write_text(json.dumps(ids), "utf-8")
 
-    return once(tmp_path_factory, "trained", build)
+    return once("trained", build)
 
 
 @pytest.fixture(scope="session")
-def people(tmp_path_factory) -> Path:
-    """A folder with the SSH keys of alice and bob, who approve."""
-
-    def make(folder: Path) -> None:
-        for name in ("alice", "bob"):
-            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-            subprocess.run(command, check=True)
-
-    return once(tmp_path_factory, "people", make)
-
-
-def approved(home: Home, people: Path, act: str, **params: object) -> list[str]:
-    """Ask for an act and let alice and bob sign it; return the options that the act takes."""
-    asked = home.folder / f"{act}.json"
-    typed = [word for name, value in params.items() for word in ("--param", f"{name}={value}")]
-    succeed("approval", "request", act, *typed, "--out", str(asked))
-    options = []
-    for name in ("alice", "bob"):
-        signed = home.folder / f"{act}-{name}.approval"
-        succeed("approval", "sign", str(asked), "--key", str(people / name), "--out", str(signed))
-        options += ["--approval", str(signed)]
-    return options
-
-
-@pytest.fixture(scope="session")
-def crowded_template(tmp_path_factory, trained_template, clips, people) -> Path:
-    """The trained site with a row in every table; ``ids.json`` names ``video``, too.
-
-    Dan withdrew, a film of two waits in quarantine, alice and bob approve, cleo's data is held and her cap raised, ana
-    holds an analyst's keyring, and every page is packed but eve's.
-    """
-
-    def build(folder: Path) -> None:
-        shutil.copytree(trained_template, folder, dirs_exist_ok=True)
-        ids = json.loads((folder / "ids.json").read_text("utf-8"))
-        home = Home(folder)
-        with home.entered():
-            for name in ("alice", "bob"):
-                succeed("policy", "grant", name, "--role", "dpo", "--role", "operator", "--role", "analyst")
-                succeed("approval", "enrol", name, "--ssh-key", f"{people / name}.pub")
-            with open_site(Place(root=home.vault, key_file=home.key), load().settings) as site:
-                pack(site)
-            for name in ("dan", "eve"):
-                added = succeed(*consent(f"{name}@example.org"))
-                ids["consents"][name], ids["subjects"][name] = added["consent_id"], added["subject_id"]
-                done = succeed("ingest", str(clips / f"{name}.mp4"), "--consent", added["consent_id"])
-                ids["tracks"][name] = done["track_ids"]
-            succeed("embed", "--model", ids["model"])
-            succeed("subject", "withdraw", ids["consents"]["dan"], "--confirm", ids["consents"]["dan"])
-            both = (word for name in ("ada", "eve") for word in ("--consent", ids["consents"][name]))
-            assert run_program("ingest", str(clips / "two.mp4"), *both).status == 3
-            (ids["video"],) = [row["video_id"] for row in run_program("quarantine", "list").objects[:-1]]
-            cleo = ids["consents"]["cleo"]
-            succeed("subject", "hold", cleo, "--ground", "legal_claim")
-            paper = folder / "raise.txt"
-            paper.write_text("signed: more, a made-up person\n", "utf-8")
-            evidence = hashlib.sha256(paper.read_bytes()).hexdigest()
-            signed = approved(home, people, "budget_raise", consent=cleo, cap=25, evidence=evidence)
-            raised = ("budget", "raise", cleo, "--cap", "25", "--evidence", paper.name, "--confirm", cleo)
-            succeed(*raised, *signed)
-            succeed("policy", "grant", "ana", "--role", "analyst")
-            succeed("keys", "grant", "ana", "--role", "analyst", "--key-file-out", "ana.key")
-        (folder / "ids.json").write_text(json.dumps(ids), "utf-8")
-
-    return once(tmp_path_factory, "crowded", build)
-
-
-@pytest.fixture
-def crowded(home, crowded_template) -> SimpleNamespace:
-    """A copy of the site with a row in every table in ``home``; its ids, and ``video``, the one in quarantine."""
-    return _moved_in(home, crowded_template)
+def home_in() -> Callable[[Path], Home]:
+    """Return a folder as the site that lies in it."""
+    return Home
 
 
 @pytest.fixture
@@ -346,45 +293,27 @@ def home(tmp_path) -> Iterator[Home]:
         yield made
 
 
-def _moved_in(home: Home, template: Path) -> SimpleNamespace:
-    shutil.copytree(template, home.folder, dirs_exist_ok=True)
-    return SimpleNamespace(**json.loads((home.folder / "ids.json").read_text("utf-8")))
+@pytest.fixture
+def move_in(home) -> Callable[[Path], SimpleNamespace]:
+    """Return a function that copies a site into ``home`` and returns its ids."""
+
+    def copied(template: Path) -> SimpleNamespace:
+        shutil.copytree(template, home.folder, dirs_exist_ok=True)
+        return SimpleNamespace(**json.loads((home.folder / "ids.json").read_text("utf-8")))
+
+    return copied
 
 
 @pytest.fixture
-def ingested(home, ingested_template) -> SimpleNamespace:
+def ingested(move_in, ingested_template) -> SimpleNamespace:
     """A copy of the ingested site in ``home``; its ids."""
-    return _moved_in(home, ingested_template)
+    return move_in(ingested_template)
 
 
 @pytest.fixture
-def trained(home, trained_template) -> SimpleNamespace:
+def trained(move_in, trained_template) -> SimpleNamespace:
     """A copy of the trained site in ``home``; its ids."""
-    return _moved_in(home, trained_template)
-
-
-@pytest.fixture
-def twin(tmp_path, trained_template) -> Home:
-    """A second copy of the trained site, with the same ids."""
-    return Home(shutil.copytree(trained_template, tmp_path / "twin"))
-
-
-@pytest.fixture(scope="session")
-def program() -> Callable[..., Said]:
-    """Run the program in this process: ``program("audit", "verify")``."""
-    return run_program
-
-
-@pytest.fixture(scope="session")
-def ok() -> Callable[..., dict[str, Any]]:
-    """Run the program, which must end well, and return its last object."""
-    return succeed
-
-
-@pytest.fixture(scope="session")
-def consent_of() -> Callable[..., tuple[str, ...]]:
-    """Return the command that records a consent: ``consent_of("ada@example.org")``."""
-    return consent
+    return move_in(trained_template)
 
 
 @pytest.fixture
@@ -415,24 +344,6 @@ def site(home, clock):
 def python() -> str:
     """The interpreter that runs the tests."""
     return sys.executable
-
-
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL database of its own, dropped at the end."""
-    server = os.environ.get("FABNET_TEST_POSTGRES_URL")
-    if not server:
-        pytest.skip("FABNET_TEST_POSTGRES_URL is not set")
-    name = f"journey_{uuid.uuid4().hex}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"))
-    try:
-        yield sa.make_url(server).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-        engine.dispose()
 
 
 @pytest.fixture

@@ -216,7 +216,7 @@ def test_a_backup_that_was_killed(place, when, ingested, home, ok, identity, kil
         (REPLAY + "spend", "after"),
         (RESTORE + "replay", "after"),
         (RESTORE + "_install", "after"),
-        (RESTORE + "_flush_folder", "before"),
+        (RESTORE + "sync_directory", "before"),
     ],
 )
 def test_a_restore_that_was_killed(place, when, lost, home, ok, killed, monkeypatch):
@@ -235,7 +235,9 @@ def test_a_restore_that_was_killed(place, when, lost, home, ok, killed, monkeypa
 
 
 @pytest.mark.postgres
-def test_a_vault_in_postgresql_comes_back_as_either(home, ok, identity, consent_of, postgres_url, monkeypatch):
+def test_a_vault_in_postgresql_comes_back_as_either(
+    home, ok, identity, consent_of, postgres_url, second_postgres_url, monkeypatch
+):
     """Backed up from a server, restored into a file; and that again into another database of the server."""
     monkeypatch.setenv("FABNET_DATABASE_URL", postgres_url)
     ok("init")
@@ -249,36 +251,12 @@ def test_a_vault_in_postgresql_comes_back_as_either(home, ok, identity, consent_
     assert ok("consent", "show", added["consent_id"])["state"] == "given"
     ok("audit", "verify")
     again = Safe(home.folder, identity, ok("backup", "create", "--out", "out2", "--recipient", identity))
-    with _database(postgres_url) as second:
-        target = ("--into", "served", "--database-url", second, "--confirm", vault_id)
-        ok("backup", "restore", *again.archives(), *target)
-        assert not (home.folder / "served" / "vault.db").exists()
-        monkeypatch.setenv("FABNET_VAULT", str(home.folder / "served"))
-        monkeypatch.setenv("FABNET_DATABASE_URL", second)
-        assert ok("consent", "show", added["consent_id"])["state"] == "given"
-        ok(*consent_of("ben@example.org"))
-        ok("audit", "verify")
-        shutil.rmtree(home.folder / "served")
-
-
-def _database(url):
-    """Make a second database beside the one of ``url``; dropped at the end."""
-    import uuid
-    from contextlib import contextmanager
-
-    import sqlalchemy as sa
-
-    @contextmanager
-    def made():
-        name = f"journey_{uuid.uuid4().hex}"
-        engine = sa.create_engine(sa.make_url(url), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"))
-        try:
-            yield sa.make_url(url).set(database=name).render_as_string(hide_password=False)
-        finally:
-            with engine.connect() as connection:
-                connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
-            engine.dispose()
-
-    return made()
+    target = ("--into", "served", "--database-url", second_postgres_url, "--confirm", vault_id)
+    ok("backup", "restore", *again.archives(), *target)
+    assert not (home.folder / "served" / "vault.db").exists()
+    monkeypatch.setenv("FABNET_VAULT", str(home.folder / "served"))
+    monkeypatch.setenv("FABNET_DATABASE_URL", second_postgres_url)
+    assert ok("consent", "show", added["consent_id"])["state"] == "given"
+    ok(*consent_of("ben@example.org"))
+    ok("audit", "verify")
+    shutil.rmtree(home.folder / "served")

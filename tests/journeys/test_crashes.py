@@ -43,6 +43,12 @@ COMMIT = "fabnet_secure.store.database:allow_commit"
 
 
 @pytest.fixture
+def twin(home_in, tmp_path, trained_template):
+    """A second copy of the trained site, with the same ids."""
+    return home_in(shutil.copytree(trained_template, tmp_path / "twin"))
+
+
+@pytest.fixture
 def killed(home, python):
     """Return a function that runs the program in a process that kills itself before or after a function's n-th call."""
 

@@ -98,7 +98,7 @@ def text(change):
     return lambda folder: rewrite(folder, "checkpoint", lambda blob: change(blob.decode()).encode())
 
 
-def again(storage=None, *, signer=SIGNER, origin=ORIGIN, body=None, key=None):
+def again(storage=None, *, signer=SIGNER, origin=ORIGIN, body=None):
     """Return a forgery that puts an export of another log (or by another key) in place of the honest one."""
 
     def forge(folder):
@@ -106,7 +106,7 @@ def again(storage=None, *, signer=SIGNER, origin=ORIGIN, body=None, key=None):
         shutil.rmtree(folder)
         signed = note(made, signer, origin) if body is None else body(made)
         if body is None:
-            exported(made, signed, folder, key or vkey(origin, signer.public))
+            exported(made, signed, folder, vkey(origin, signer.public))
         else:
             exported(made, note(made), folder)
             (folder / "checkpoint").write_text(signed, "utf-8")
@@ -255,7 +255,7 @@ def ours_accepts_proof(proof, entry):
 @pytest.mark.parametrize("index", [0, 7, 255, 256, SIZE - 1])
 def test_an_honest_proof_is_accepted_by_both(go, tmp_path, index):
     """A tlog-proof of ours holds under Go's CheckRecord."""
-    proof, entry = make_proof(*honest()[:1], index, honest()[1], extra=b"x" * (index % 2)), entries()[index]
+    proof, entry = make_proof(honest()[0], index, honest()[1], extra=b"x" * (index % 2)), entries()[index]
     (tmp_path / "proof").write_text(proof, "utf-8")
     (tmp_path / "entry").write_bytes(entry)
     assert go("-vkey", VKEY, "-proof", tmp_path / "proof", "-entry", tmp_path / "entry")

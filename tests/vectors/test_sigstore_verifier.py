@@ -107,9 +107,8 @@ def flipped(signed):
     return f"{head} {b64(blob)}\n"
 
 
-def hashes(change, index=7):
-    held = case(index)["hashes"]
-    return {"hashes": change(held)}
+def hashes(change):
+    return {"hashes": change(case()["hashes"])}
 
 
 FORGERIES = {

@@ -78,6 +78,16 @@ def test_spending_is_confirmed_by_the_head_that_ends_its_work(anchor):
     assert (anchor.state().owed, anchor.state().uncertain) == ({"done"}, {"undone"})
 
 
+def test_spending_noted_between_two_units_of_work_belongs_to_none(anchor):
+    """Nothing confirms it but what the ledger is found to hold."""
+    anchor.begin()
+    anchor.append("head", checkpoint=note(3))
+    anchor.append("spent", entry_id="between", epsilon=1.0, delta=0.0)
+    anchor.begin()
+    anchor.append("head", checkpoint=note(4))
+    assert anchor.state().uncertain == {"between"}
+
+
 def test_uncertain_spending_that_the_ledger_holds_is_confirmed_later(anchor):
     """What opening found in the ledger is confirmed by the next head."""
     anchor.append("spent", entry_id="cut off", epsilon=1.0, delta=0.0)
@@ -139,6 +149,24 @@ def test_old_heads_are_dropped_when_it_has_grown(anchor, monkeypatch):
     assert sum(b < a for a, b in pairwise(sizes)) > 3
     assert stat.S_IMODE(anchor.path.stat().st_mode) == 0o600
     assert len(list(anchor.path.parent.iterdir())) == 1
+
+
+def test_a_shared_anchor_stays_shared(anchor, monkeypatch):
+    """Compaction keeps the group and the mode; who may not write beside the vault leaves the file as it is."""
+    monkeypatch.setattr(anchor_file, "GROWTH", 1000)
+    group = max(os.getgroups(), default=os.getgid()) if os.getuid() else 4242
+    os.chown(anchor.path, -1, group)
+    anchor.path.chmod(0o660)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        for size in range(1, 20):
+            anchor.append("head", checkpoint=note(size))
+        assert anchor.path.stat().st_size > 3000
+    anchor.append("head", checkpoint=note(20))
+    status = anchor.path.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o660, group)
+    assert status.st_size < 1000
+    assert anchor.state().head.size == 20
 
 
 def test_writers_at_once_lose_no_line(anchor, monkeypatch, clock):

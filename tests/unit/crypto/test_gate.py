@@ -99,7 +99,7 @@ def test_a_gate_that_was_prepared_in_vain_is_overwritten_by_the_next(path, tmp_p
     assert not (tmp_path / "another-name").read_bytes().strip(b"\0")
 
 
-@pytest.mark.parametrize("step", ["_overwrite", "_sync_directory"])
+@pytest.mark.parametrize("step", ["_overwrite", "sync_directory"])
 def test_settling_that_was_cut_off_is_finished_by_another(path, monkeypatch, step):
     """At no point is the living epoch's gate not readable."""
     prepare_gate(path, 1)

@@ -40,7 +40,7 @@ def asking(pin=PIN):
 
 @pytest.fixture(scope="module")
 def hsm(tmp_path_factory):
-    """Two tokens, 'vault' and 'other'; in this process for this module's tests."""
+    """Tokens by their labels, two of them of one; in this process for this module's tests."""
     import pkcs11
 
     folder = tmp_path_factory.mktemp("softhsm")

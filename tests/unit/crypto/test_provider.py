@@ -157,7 +157,7 @@ def test_a_plain_file_is_not_remembered(tmp_path):
     assert unlocked.open(path, refuse) == first
     assert unlocked.remembered is None
     path.unlink()
-    assert unlocked.open(path, refuse) if path.exists() else code_of(unlocked.open, path, refuse) == "KEY_MISSING"
+    assert code_of(unlocked.open, path, refuse) == "KEY_MISSING"
 
 
 def test_a_key_that_was_handed_over_needs_no_file(tmp_path):

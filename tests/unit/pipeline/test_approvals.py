@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fabnet_secure.access.question import TWO_PEOPLE
 from fabnet_secure.config import load
 from fabnet_secure.errors import AccessDenied, ExitCode, FabnetError, IntegrityFailure, UsageError
 from fabnet_secure.pipeline import approvals, approvers
-from fabnet_secure.pipeline.approval_form import parse
+from fabnet_secure.pipeline.approval_form import SENTENCES, parse
 from fabnet_secure.pipeline.approvals import request, require
 from fabnet_secure.pipeline.approvers import enrol, remove
 from fabnet_secure.pipeline.context import Place, open_site
@@ -304,6 +305,11 @@ def test_who_may_not_ask_does_not(stranger):
     """A request is an act like any other: it wants a permit."""
     with pytest.raises(AccessDenied):
         request(stranger, ACT, PARAMS)
+
+
+def test_every_act_that_takes_two_people_has_its_request():
+    """Whatever the access policies' words call an act for two people can be asked for, and nothing else."""
+    assert set(SENTENCES) == TWO_PEOPLE
 
 
 @pytest.mark.parametrize(
